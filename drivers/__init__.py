@@ -1,0 +1,1 @@
+"""The field protocols the gateway speaks."""

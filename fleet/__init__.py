@@ -1,0 +1,1 @@
+"""The fleet manager: the city's side of every cabinet."""

@@ -1,0 +1,1 @@
+"""The street hardware, on real wires, without the street."""
