@@ -1,1 +1,1 @@
-"""The field protocols the gateway speaks."""
+"""Equipment on its own wires: one folder per protocol, a pure codec and an async driver each."""

@@ -1,0 +1,1 @@
+"""Runs in the cabinet: model, safety kernel, wire contract, guard, runtime, CLI."""

@@ -1,0 +1,1 @@
+"""The nouns: equipment, commands, observations, site. Standard library only, pure."""

@@ -1,0 +1,98 @@
+"""The site: every piece of equipment behind one gateway, and how each is reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from agent.model.equipment import Equipment
+from agent.model.identity import CityId, EquipmentId, GatewayId
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP or UDP endpoint."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusLink:
+    """One unit behind one Modbus TCP endpoint.
+
+    Args:
+        unit: 1..247.
+        profile: name of the register map, ``configs/profiles/<profile>.toml``.
+        channel: which of the unit's repeated outputs this equipment is (segment 0..7); 0 where there is one.
+    """
+
+    address: Address
+    unit: int
+    profile: str
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnmpLink:
+    """One NTCIP controller. Version 1 or 2c; communities are passwords in the clear, so the cabinet LAN is hostile."""
+
+    address: Address
+    version: str
+    read_community: str
+    write_community: str
+
+
+Link = ModbusLink | SnmpLink
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceInputs:
+    """Where the guard reads the cabinet door and the local key.
+
+    Args:
+        door_open: name of the profile's point that is true while the door is open.
+        local_key: name of the profile's point that is true while the key is turned to local.
+    """
+
+    link: ModbusLink
+    door_open: str
+    local_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Facts about one cabinet: what the kernel judges against.
+
+    Args:
+        fleet_silence_ms: after this long without the fleet, overrides are released (SR-11).
+    """
+
+    city: CityId
+    gateway: GatewayId
+    name: str
+    equipment: Mapping[EquipmentId, Equipment]
+    fleet_silence_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cabinet:
+    """The whole site file: the facts, the links, and the gateway's own settings.
+
+    Args:
+        links: equipment -> how it is reached; lamps have none (their segment has).
+        broker: ``mqtt://host:port`` or ``mqtts://host:port``; None runs without a fleet.
+        poll_ms: the agent's polling period. observe_ms: the guard's.
+        profiles: folder of register maps. state: folder of databases, keys and sockets.
+    """
+
+    site: Site
+    links: Mapping[EquipmentId, Link]
+    presence: PresenceInputs | None
+    broker: str | None
+    poll_ms: int
+    observe_ms: int
+    profiles: PurePosixPath
+    state: PurePosixPath

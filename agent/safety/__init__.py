@@ -1,0 +1,1 @@
+"""The kernel: rules, verdicts, modes, latches. Pure, standard library only."""

@@ -1,0 +1,43 @@
+"""Verdicts. Only the kernel can build an approval, and only an approval moves an actuator."""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from agent.model.command import Command
+
+C = TypeVar("C", bound=Command, covariant=True)
+
+
+class _KernelSeal:
+    """Held by the modules of ``agent.safety`` alone; a tidy test keeps it so."""
+
+    __slots__ = ()
+
+
+_SEAL = _KernelSeal()
+
+
+@dataclass(frozen=True, slots=True)
+class Approved(Generic[C]):
+    """A command that passed every rule, at ``at_ms`` (monotonic). Drivers take nothing else."""
+
+    command: C
+    at_ms: int
+    seal: _KernelSeal = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
+            raise TypeError("only the safety kernel approves commands")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Policy said no.
+
+    Args:
+        rule: the rule's id, such as ``SR-19``; its row is in ``docs/safety.md``.
+        reason: one sentence for the person who asked, with what was seen.
+    """
+
+    rule: str
+    reason: str

@@ -1,0 +1,4 @@
+"""The contract with the fleet: envelope, trust, messages, topics, streams. Sans-IO.
+
+It lives in the cabinet because the side that can hurt somebody owns the grammar of what it accepts.
+"""
