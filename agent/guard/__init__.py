@@ -1,0 +1,1 @@
+"""The guard process: owns the equipment that can hurt somebody."""

@@ -1,0 +1,1 @@
+"""The agent process: everything in the cabinet that cannot hurt anybody."""
