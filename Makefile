@@ -32,7 +32,7 @@ check: .venv/dev.stamp ## format, lint, types, import layers, tidiness
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --strict --no-error-summary $(CODE)
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --quiet -p no:xdist tests/test_tidy.py
+	$(BIN)/python -m pytest --quiet -p no:xdist tests/test_tidy.py tests/test_docs.py
 
 test: .venv/dev.stamp system-packages check ## the check and all tests, with coverage; PYTEST_ARGS="-k name" for some
 	@mkdir -p build/coverage
