@@ -45,10 +45,8 @@ ERROR_LAYERS = (
 ERROR_ROOTS = {"drivers": {"DriverError"}, "agent/wire": {"WireError", "TrustError"}}
 
 # Written in pieces, or this file would break its own rules.
-UNFINISHED = re.compile(r"\b(TO" "DO|FIX" "ME|XX" "X)\b")
-REGISTRY_HOSTS = re.compile(
-    r"\b(py" r"pi\.org|python" r"hosted\.org|npm" r"js\.(org|com)|deb\." r"debian\.org|crates\." r"io)\b"
-)
+UNFINISHED = re.compile(rf"\b({'TO'}DO|{'FIX'}ME|{'XX'}X)\b")
+REGISTRY_HOSTS = re.compile(rf"\b({'py'}pi\.org|{'python'}hosted\.org|{'npm'}js\.(org|com)|deb\.{'debian'}\.org)\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.~/-])/(root|work|home/\w+|Users/\w+)/|file:" r"///")
 
 
