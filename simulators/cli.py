@@ -1,0 +1,165 @@
+"""``armoire-sim``: the hardware of a district, simulated on real wires."""
+
+import asyncio
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any, Literal, Protocol
+
+import cyclopts
+
+from simulators.bollard import Build
+from simulators.bollard_plc import Bollards
+from simulators.cabinet import Cabinet
+from simulators.clock import Clock, RealClock, ScaledClock
+from simulators.control_socket import ControlError, ask
+from simulators.faults import MENU
+
+EXIT_FAILED = 1
+app = cyclopts.App(name="armoire-sim", help="Simulated street hardware on real wires.")
+Port = Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0, lte=65535))]
+Speed = Annotated[float, cyclopts.Parameter(validator=cyclopts.validators.Number(gt=0, lte=10_000))]
+
+
+class Listening(Protocol):
+    """Anything that can tell on which port it listens."""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        ...
+
+
+def _clock(speed: float) -> Clock:
+    return RealClock() if speed == 1 else ScaledClock(speed)
+
+
+async def _until_stopped(simulator: AbstractAsyncContextManager[Listening]) -> None:
+    """Serve until SIGINT or SIGTERM; say ``ready <port>`` once listening."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with simulator as listening:
+        print("ready", listening.port, flush=True)
+        await stopped.wait()  # as long as the operator wants
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> int:
+    """Run to the end; a failure of the outside world becomes one line and an exit code."""
+    try:
+        asyncio.run(work)
+    except (OSError, TimeoutError, ControlError) as error:
+        print(f"armoire-sim: {str(error) or type(error).__name__}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+@app.command
+def cabinet(*, port: Port = 0, control: str | None = None, speed: Speed = 1.0) -> int:
+    """Serve a lighting cabinet (unit 1) and its meter (unit 2) on Modbus TCP.
+
+    Args:
+        port: TCP port on 127.0.0.1; 0 takes a free one.
+        control: path, or 127.0.0.1:port, of the control socket.
+        speed: simulated seconds per real second.
+    """
+    return _run(_until_stopped(Cabinet.serve(port, control, _clock(speed))))
+
+
+@app.command
+def bollards(
+    *, port: Port = 0, control: str | None = None, count: int = 1, speed: Speed = 1.0, spring_down: bool = False
+) -> int:
+    """Serve bollards on Modbus TCP, units 1 to COUNT.
+
+    Args:
+        port: TCP port on 127.0.0.1; 0 takes a free one.
+        control: path, or 127.0.0.1:port, of the control socket.
+        count: how many, 1 to 247.
+        speed: simulated seconds per real second.
+        spring_down: bollards lower by themselves without mains.
+    """
+    if not 1 <= count <= 247:
+        return _fail("--count must be 1..247")
+    build = Build(spring_down=spring_down)
+    return _run(_until_stopped(Bollards.serve(port, count, control, _clock(speed), build)))
+
+
+def _fail(message: str) -> int:
+    print(f"armoire-sim: {message}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+async def _ask_and_print(address: str, request: dict[str, Any]) -> None:
+    answer = await ask(address, request)
+    answer.pop("ok", None)
+    print(json.dumps(answer, indent=2))
+
+
+@app.command
+def fault(control: str, name: str, state: Literal["on", "off"] = "on", *, unit: int | None = None) -> int:
+    """Switch a fault of a running simulator. ``all off`` clears every fault.
+
+    Args:
+        control: the simulator's control socket.
+        name: one of ``armoire-sim faults``, with ``:argument`` where it takes one.
+        state: on or off.
+        unit: which device, where one process simulates several.
+    """
+    return _run(_ask_and_print(control, _for_unit({"fault": name, "on": state == "on"}, unit)))
+
+
+@app.command
+def state(control: str, *, unit: int | None = None) -> int:
+    """Show the inside of a running simulator."""
+    return _run(_ask_and_print(control, _for_unit({"get": "state"}, unit)))
+
+
+@app.command(name="set")
+def set_stimulus(control: str, *pairs: str, unit: int | None = None) -> int:
+    """Change the world around a running simulator, as in ``loop_a=true lux=12``."""
+    stimulus = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            return _fail(f"expected name=value, got {pair!r}")
+        try:
+            stimulus[name] = json.loads(value)
+        except ValueError:
+            stimulus[name] = value
+    return _run(_ask_and_print(control, _for_unit({"set": stimulus}, unit)))
+
+
+@app.command
+def do(control: str, action: str) -> int:
+    """Ask a running simulator for an action or a log of its own: ``sets``, ``events``, ``press_reset``…"""
+    return _run(_ask_and_print(control, {"do": action}))
+
+
+@app.command
+def faults() -> int:
+    """List the menu of faults."""
+    for kind in MENU.values():
+        name = f"{kind.name}:{kind.argument.upper().replace(' ', '-')}" if kind.argument else kind.name
+        print(f"{name:26} {kind.meaning}")
+    return 0
+
+
+def _for_unit(request: dict[str, Any], unit: int | None) -> dict[str, Any]:
+    return request if unit is None else {**request, "unit": unit}
+
+
+def main() -> None:
+    """Run the command line."""
+    if importlib.util.find_spec("simulators.district") is not None:
+        # The whole district pulls in the gateway and the fleet: only when it is asked for and installed.
+        app.command("simulators.district:command", name="district")
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()
