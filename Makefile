@@ -48,6 +48,7 @@ docs: .venv/dev.stamp ## check that what the documents say is still there
 	$(BIN)/python -m pytest --quiet -p no:xdist tests/test_docs.py
 
 package: .venv/dev.stamp ## build the wheel into build/dist
+	@rm -rf build/lib build/bdist.*  # What was deleted since must not be packed again.
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist .
 
 lock: ## resolve the dependencies anew into the two lock files (needs uv)
