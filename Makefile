@@ -51,7 +51,7 @@ package: .venv/dev.stamp ## build the wheel into build/dist
 	@rm -rf build/lib build/bdist.*  # What was deleted since must not be packed again.
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist .
 
-lock: ## resolve the dependencies anew into the two lock files (needs uv)
+lock: ## resolve the dependencies anew into the two lock files (needs uv); ARGS=--upgrade for newer ones
 	@command -v uv >/dev/null || { echo "make lock needs the program uv: python3 -m pip install uv" >&2; exit 1; }
 	$(LOCK) $(ARGS) --extra gateway --extra fleet --extra sim --extra build -o requirements.lock
 	$(LOCK) $(ARGS) --extra gateway --extra fleet --extra sim --extra dev -c requirements.lock -o requirements-dev.lock
