@@ -1,8 +1,8 @@
 """Topics: a flat tree of fixed depth. The receiver rebuilds the signature's context from the topic alone.
 
-    armoire/1/<city>/<gateway>/up/{birth,alarm,state,tele,audit,safety,result,death}
-    armoire/1/<city>/<gateway>/down/{ack,desired,cmd,keys,roll}
-    armoire/1/<city>/fleet/state
+armoire/1/<city>/<gateway>/up/{birth,alarm,state,tele,audit,safety,result,death}
+armoire/1/<city>/<gateway>/down/{ack,desired,cmd,keys,roll}
+armoire/1/<city>/fleet/state
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,208 @@
+"""The gate every signed command passes before the kernel sees it. Sans-IO: guard and agent each have one.
+
+Order: signatures -> issuer's counter -> capability and scope -> nonce -> not_after -> *the caller stores the counter,
+with fsync* -> grammar -> precondition -> kernel. A crash after the counter is stored loses the command; nothing
+repeats one.
+
+What comes from an unknown party is an exception, counted by its reason, and gets no answer. What a known party signed
+gets an outcome, also when it is refused.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.model.command import Command, CommandClass, Origin, Role
+from agent.model.observation import ClockQuality, Scalar
+from agent.safety.verdict import Refused
+from agent.wire import envelope
+from agent.wire.errors import MessageError
+from agent.wire.messages import NONCE_BYTES, CommandMessage, decode
+from agent.wire.topics import Topic
+from agent.wire.trust import EVERY_GATEWAY, KeyRing, OpenedSet
+from agent.wire.verbs import class_of, command_of
+
+NONCE_PERIOD_MS = 30_000
+"""Nonces rotate every 30 s, the last two are good: a command is fresh for 30..60 s (sync.md 3.5)."""
+REMEMBERED_MAX = 1024
+"""Commands admitted within one nonce's life. Each is remembered that long, so that no second delivery, not even one
+with its signatures in another order, is taken for a new command. People do not give seventeen commands a second."""
+
+_CLASS_NAMES = {
+    CommandClass.R1_BOUNDED: "command:R1",
+    CommandClass.R2_SITUATIONAL: "command:R2",
+    CommandClass.R3_DEGRADING: "command:R3",
+    CommandClass.R4_CONFIGURATION: "command:R4",
+}
+
+
+class Nonces:
+    """Freshness without trusting anybody's clock: a command must name a value we published less than a minute ago.
+
+    Args:
+        entropy: gives that many unpredictable bytes (``os.urandom``).
+        now_ms: monotonic.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], now_ms: int) -> None:
+        self._entropy = entropy
+        self._since_ms = now_ms
+        self._current = entropy(NONCE_BYTES)
+        self._previous: bytes | None = None
+
+    def current(self, now_ms: int) -> bytes:
+        """The nonce to publish now."""
+        self._rotate(now_ms)
+        return self._current
+
+    def is_fresh(self, nonce: bytes, now_ms: int) -> bool:
+        """True if ``nonce`` is one of the last two."""
+        self._rotate(now_ms)
+        return nonce in {self._current, self._previous}
+
+    def _rotate(self, now_ms: int) -> None:
+        periods = (now_ms - self._since_ms) // NONCE_PERIOD_MS
+        if periods <= 0:
+            return
+        self._previous = self._current if periods == 1 else None  # After a longer sleep the old one is too old.
+        self._current = self._entropy(NONCE_BYTES)
+        self._since_ms += periods * NONCE_PERIOD_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Authentic, fresh and never seen: store the counter durably, then ask ``command``.
+
+    Args:
+        kid: the issuer's key, whose counter must be stored.
+    """
+
+    message: CommandMessage
+    origin: Origin
+    kid: str
+    counter: int
+
+    def command(self, value_of: Callable[[str], Scalar]) -> Command | Refused:
+        """Apply the precondition and the grammar. Call it after the counter is on disk.
+
+        Args:
+            value_of: a point's present value by name; None when there is none to be believed.
+        """
+        message = self.message
+        command = command_of(message.verb, message.equipment, message.args, self.origin)
+        if isinstance(command, Refused) or message.expect_point is None:
+            return command
+        found = value_of(message.expect_point)
+        if found is None or found != message.expect_value:
+            expected = f"{message.expect_point} was expected to be {message.expect_value!r:.60}"
+            return Refused("SR-25", f"{expected}, it is {'not known' if found is None else repr(found)[:60]}")
+        return command
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A known party's command that goes no further.
+
+    Args:
+        ended: how its outcome reads.
+    """
+
+    message: CommandMessage
+    origin: Origin
+    kid: str
+    ended: Literal["refused", "expired"]
+    refused: Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A second delivery of a command admitted before. It has its outcome already or will get it: send no other one."""
+
+    message: CommandMessage
+    kid: str
+
+
+class CommandGate:
+    """One executor's gate.
+
+    Args:
+        ring: may be replaced at any time by a newer one.
+    """
+
+    def __init__(self, ring: KeyRing, nonces: Nonces) -> None:
+        self.ring = ring
+        self.nonces = nonces
+        self._admitted: OrderedDict[bytes, int] = OrderedDict()  # Digest of the payload -> when, oldest first.
+
+    def admit(
+        self,
+        data: bytes,
+        topic: Topic,
+        counters: Mapping[str, int],
+        now_ms: int,
+        unix_ms: int,
+        clock: ClockQuality,
+    ) -> Admitted | Declined | Repeated:
+        """Judge authenticity and freshness of one sealed command.
+
+        Args:
+            data: a set of one to three envelopes.
+            topic: ``down/cmd`` of this gateway.
+            counters: issuer kid -> newest counter stored; an absent kid counts as 0.
+            now_ms: monotonic. unix_ms: by the gateway's clock, believed only if ``clock`` is known.
+
+        Raises:
+            WireError: not a command. Nothing was done, nobody is answered.
+            TrustError: not from a key that may command. Nothing was done, nobody is answered.
+        """
+        is_clock_known = clock is not ClockQuality.UNKNOWN
+        opened = self.ring.open_set(data, topic, unix_ms if is_clock_known else None)
+        message = decode(opened.payload, CommandMessage)
+        if message.gateway != topic.gateway:
+            raise MessageError(f"a command for {message.gateway} on {topic}")
+        issuer = opened.signers[0]
+        origin = Origin(Role(issuer.role), opened.subjects)
+        token = envelope.digest(opened.payload)
+        self._forget(now_ms)
+        if token in self._admitted:
+            return Repeated(message, issuer.kid)
+
+        refusal = _used_up(message, counters.get(issuer.kid, 0)) or _out_of_bounds(message, opened, topic)
+        if refusal is None and len(self._admitted) >= REMEMBERED_MAX:
+            refusal = Refused("SR-25", f"more than {REMEMBERED_MAX} commands within a minute")
+        if refusal is not None:
+            return Declined(message, origin, issuer.kid, "refused", refusal)
+        if not self.nonces.is_fresh(message.nonce, now_ms):
+            reason = "its nonce is not one of the last two: too late, or made for another process or another start"
+            return Declined(message, origin, issuer.kid, "expired", Refused("SR-25", reason))
+        if is_clock_known and unix_ms > message.not_after_ms:
+            late_s = (unix_ms - message.not_after_ms) / 1000
+            return Declined(
+                message, origin, issuer.kid, "expired", Refused("SR-25", f"it came {late_s:.1f} s too late")
+            )
+
+        self._admitted[token] = now_ms
+        return Admitted(message, origin, issuer.kid, message.counter)
+
+    def _forget(self, now_ms: int) -> None:
+        """Drop what no fresh nonce can bring back."""
+        while self._admitted and now_ms - next(iter(self._admitted.values())) > 2 * NONCE_PERIOD_MS:
+            self._admitted.popitem(last=False)
+
+
+def _used_up(message: CommandMessage, stored: int) -> Refused | None:
+    if message.counter > stored:
+        return None
+    return Refused("SR-25", f"counter {message.counter} is not above {stored}: replayed, or overtaken by a later one")
+
+
+def _out_of_bounds(message: CommandMessage, opened: OpenedSet, topic: Topic) -> Refused | None:
+    """Capability and scope of every signer. An unknown verb needs none beyond commanding: the grammar refuses it."""
+    command_class = class_of(message.verb)
+    for signer in opened.signers:
+        if EVERY_GATEWAY not in signer.scope and topic.gateway not in signer.scope:
+            return Refused("SR-25", f"{signer.subject} may not command {topic.gateway}")
+        if command_class is not None and _CLASS_NAMES[command_class] not in signer.capabilities:
+            return Refused("SR-25", f"{signer.subject} may not sign {message.verb}: it is class R{int(command_class)}")
+    return None

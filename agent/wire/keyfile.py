@@ -1,0 +1,116 @@
+"""Private keys in files: one PEM per key, mode 0600, unencrypted because a cabinet starts without a person.
+
+A file others may read is refused, not repaired: whoever could read it may have.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from agent.wire import envelope
+from agent.wire.envelope import ED25519, ESP256, P256_ORDER
+from agent.wire.errors import TrustError
+from agent.wire.topics import Topic
+
+KEY_FILE_BYTES_MAX = 8_192
+KID_HEADER = "# kid: "
+_FORBIDDEN_MODE = stat.S_IRWXG | stat.S_IRWXO
+
+PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+
+
+class KeyFileError(TrustError):
+    """A private key cannot be used. Nothing was signed."""
+
+    reason = "key-file"
+
+
+class Signer:
+    """A private key and its name in the key list."""
+
+    def __init__(self, kid: str, key: PrivateKey) -> None:
+        self.kid = kid.encode()
+        self._key = key
+        self.algorithm = ED25519 if isinstance(key, Ed25519PrivateKey) else ESP256
+
+    @classmethod
+    def from_seed(cls, kid: str, seed: bytes) -> "Signer":
+        """Make an Ed25519 signer from its 32 secret bytes."""
+        return cls(kid, Ed25519PrivateKey.from_private_bytes(seed))
+
+    @property
+    def public_key(self) -> bytes:
+        """The public half, as the key list carries it."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.public_key().public_bytes_raw()
+        return self._key.public_key().public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64 signature bytes; for ESP256 ``r | s`` with the lower ``s``."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.sign(message)
+        r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
+
+    def seal(self, payload: bytes, topic: Topic) -> bytes:
+        """Seal a payload for a topic."""
+        return envelope.seal(self, payload, topic.aad)
+
+    def write(self, path: Path) -> None:
+        """Write the private key to a new file of mode 0600; an existing file is never overwritten.
+
+        Raises:
+            KeyFileError: the file exists or cannot be written.
+        """
+        text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+        except OSError as error:
+            raise KeyFileError(f"{path}: the key was not written: {error.strerror}") from error
+
+
+def read_signer(path: Path) -> Signer:
+    """Read a private key file: PEM with a first line ``# kid: <kid>``.
+
+    Raises:
+        KeyFileError: missing, readable by others, or not a key of ours. Nothing was signed.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(KEY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise KeyFileError(f"{path}: the private key cannot be read: {error.strerror}") from error
+    if mode & _FORBIDDEN_MODE:
+        raise KeyFileError(
+            f"{path}: others may read this private key (mode {stat.S_IMODE(mode):04o}); "
+            f"if you are sure nobody did, run: chmod 600 {path}"
+        )
+    first, _, pem = data.partition(b"\n")
+    try:
+        header = first.decode()
+        if not header.startswith(KID_HEADER) or len(data) > KEY_FILE_BYTES_MAX:
+            raise ValueError(f"the first line must read {KID_HEADER}<kid>")
+        kid = header.removeprefix(KID_HEADER).strip()
+        key = serialization.load_pem_private_key(pem, password=None)
+        if not 0 < len(kid.encode()) <= envelope.KID_BYTES_MAX:
+            raise ValueError("the kid must be 1..64 bytes")
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(f"{path}: not a private key file: {error}") from error
+    is_p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
+    if not (isinstance(key, Ed25519PrivateKey) or is_p256):
+        raise KeyFileError(f"{path}: neither an Ed25519 nor a P-256 key")
+    assert isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey)
+    return Signer(kid, key)

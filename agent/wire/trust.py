@@ -1,0 +1,360 @@
+"""Whom to believe: the key list, signed by the offline root, and the ring that verifies with it.
+
+A key is bound to a subject, a role, capabilities and a scope in the key list; nothing about a signer is taken from a
+message. Order at ``KeyRing.open``: shape, key known, algorithm as registered, validity, signature, capability.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Meta, Struct
+
+from agent.model.identity import CityId, GatewayId, is_id
+from agent.wire import envelope
+from agent.wire.envelope import ALGORITHMS, ED25519, KID_BYTES_MAX, Parsed, PublicKey
+from agent.wire.errors import (
+    CapabilityError,
+    EnvelopeError,
+    KeyListError,
+    MessageError,
+    SignatureError,
+    UnknownKeyError,
+)
+from agent.wire.messages import SCHEMA, Id, Milliseconds, decode
+from agent.wire.topics import Topic
+
+KEYS_MAX = 20_000
+EVERY_GATEWAY = "*"
+COMMAND_CAPABILITIES = ("command:R1", "command:R2", "command:R3", "command:R4")
+CAPABILITIES = ("up", "ack", "state", "desired", "roll", *COMMAND_CAPABILITIES)
+ROLES = ("agent", "guard", "director", "operator", "technician")
+GUARD_CLASSES = ("safety", "result")
+"""The only classes of ``up`` a guard's key may sign; an agent's key may sign every other than ``safety``."""
+GUARD_SUFFIX = "/guard"
+
+# Capability -> (direction, class) of the topics it is for; None stands for every class.
+_TOPICS: dict[str, tuple[str, str | None]] = {
+    "up": ("up", None),
+    "ack": ("down", "ack"),
+    "desired": ("down", "desired"),
+    "roll": ("down", "roll"),
+    "state": ("fleet", "state"),
+    **dict.fromkeys(COMMAND_CAPABILITIES, ("down", "cmd")),
+}
+
+KeyId = Annotated[str, Meta(min_length=1, max_length=KID_BYTES_MAX)]
+Subject = Annotated[str, Meta(min_length=1, max_length=80)]
+
+
+class KeyEntry(Struct, array_like=True, frozen=True):
+    """One key and everything it may do.
+
+    Args:
+        kid: at most 64 bytes of UTF-8, such as ``gw-darcy/agent/1``.
+        public_key: 32 bytes for Ed25519; the 65-byte uncompressed point for ESP256.
+        subject: a gateway, ``<gateway>/guard``, or a person. Two keys of one subject count once.
+        role: one of ROLES.
+        capabilities: of CAPABILITIES.
+        scope: gateways it may speak for or to, or ``*``.
+        not_before_ms: Unix time; checked only while the clock is known.
+    """
+
+    kid: KeyId
+    algorithm: Annotated[int, Meta(ge=-19, le=-9)]
+    public_key: Annotated[bytes, Meta(min_length=32, max_length=65)]
+    subject: Subject
+    role: Id
+    capabilities: tuple[Id, ...]
+    scope: tuple[Id, ...]
+    not_before_ms: Milliseconds
+    not_after_ms: Milliseconds
+
+
+class KeyList(Struct, array_like=True, frozen=True):
+    """Every key of a city. Replaced as a whole, its version only rises.
+
+    Args:
+        expires_ms: from then on no command is believed. Streams, acks and states still are: losing the list's
+            renewal must not lose records.
+    """
+
+    schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
+    city: Id
+    version: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    issued_ms: Milliseconds
+    expires_ms: Milliseconds
+    keys: Annotated[list[KeyEntry], Meta(max_length=KEYS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One root key, held offline by an officer of the city."""
+
+    kid: bytes
+    algorithm: int
+    public_key: bytes
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Who may sign the key list.
+
+    Args:
+        threshold: that many distinct subjects must have signed.
+    """
+
+    city: CityId
+    threshold: int
+    anchors: tuple[Anchor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified message."""
+
+    kid: str
+    subject: str
+    role: str
+    payload: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSet:
+    """A verified command set.
+
+    Args:
+        signers: the issuer first; one entry per distinct subject.
+    """
+
+    payload: bytes
+    signers: tuple[KeyEntry, ...]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Distinct subjects in the order they signed."""
+        return tuple(signer.subject for signer in self.signers)
+
+
+def key_list_topic(city: CityId) -> Topic:
+    """The context a key list is signed for: the same bytes are good for every gateway."""
+    return Topic(city, GatewayId("fleet"), "fleet", "keys")
+
+
+def public_key(algorithm: int, raw: bytes) -> PublicKey:
+    """Build a key from the bytes of a key list.
+
+    Raises:
+        ValueError: not a key of that algorithm.
+    """
+    try:
+        if algorithm == ED25519:
+            return Ed25519PublicKey.from_public_bytes(raw)
+        if len(raw) != 65:
+            raise ValueError("an ESP256 key is an uncompressed point of 65 bytes")
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"unsupported key: {error}") from error
+
+
+def read_roots(text: str) -> Roots:
+    """Read ``roots.toml``: ``city``, ``threshold`` and ``[[anchor]]`` with kid, algorithm, public_key (hex), subject.
+
+    Raises:
+        KeyListError: not a root file; says which field.
+    """
+    try:
+        table = tomllib.loads(text)
+        anchors = tuple(_anchor(each) for each in table["anchor"])
+        city, threshold = table["city"], table["threshold"]
+        if not isinstance(city, str) or not is_id(city):
+            raise ValueError(f"city: not an id: {city!r}")
+        subjects = {anchor.subject for anchor in anchors}
+        if type(threshold) is not int or not 1 <= threshold <= min(len(subjects), envelope.SIGNATURES_PER_SET_MAX):
+            raise ValueError(f"threshold: expected 1..{min(len(subjects), 3)}, found {threshold!r}")
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise KeyListError(f"not a file of root keys: {error}") from error
+    return Roots(CityId(city), threshold, anchors)
+
+
+def _anchor(table: Mapping[str, object]) -> Anchor:
+    kid, algorithm, raw, subject = (table[name] for name in ("kid", "algorithm", "public_key", "subject"))
+    if not (isinstance(kid, str) and isinstance(raw, str) and isinstance(subject, str) and type(algorithm) is int):
+        raise ValueError("anchor: a field of the wrong type")
+    if algorithm not in ALGORITHMS or not 0 < len(kid.encode()) <= KID_BYTES_MAX:
+        raise ValueError(f"anchor {kid!r}: unknown algorithm, or a key id that is not 1..64 bytes")
+    anchor = Anchor(kid.encode(), algorithm, bytes.fromhex(raw), subject)
+    public_key(algorithm, anchor.public_key)
+    return anchor
+
+
+def load_key_list(data: bytes, roots: Roots, held_version: int = 0) -> "KeyRing":
+    """Verify a key list and make a ring of it.
+
+    Args:
+        data: a set of 1..3 envelopes by root keys.
+        held_version: the version in force, or 0; an older list is refused, the same version may be loaded again.
+
+    Raises:
+        KeyListError: malformed, below the threshold, of another city, or older than the one we hold.
+    """
+    try:
+        key_list = decode(_root_signed(data, roots), KeyList)
+    except (EnvelopeError, SignatureError, MessageError) as error:
+        raise KeyListError(f"key list: {error}") from error
+    if key_list.city != roots.city:
+        raise KeyListError(f"a key list of {key_list.city}, we are in {roots.city}")
+    if key_list.version < held_version:
+        raise KeyListError(f"key list {key_list.version} is older than {held_version}, which we hold")
+    return KeyRing(key_list, data)
+
+
+def _root_signed(data: bytes, roots: Roots) -> bytes:
+    anchors = {anchor.kid: anchor for anchor in roots.anchors}
+    aad = key_list_topic(roots.city).aad
+    subjects: set[str] = set()
+    parsed: Parsed | None = None
+    for sealed in envelope.split_set(data):
+        parsed = envelope.parse(sealed)
+        anchor = anchors.get(parsed.kid)
+        if anchor is None or anchor.algorithm != parsed.algorithm:
+            raise SignatureError("signed by a key that is no root")
+        envelope.verify(parsed, aad, public_key(anchor.algorithm, anchor.public_key))
+        subjects.add(anchor.subject)
+    if parsed is None or len(subjects) < roots.threshold:
+        raise SignatureError(f"signed by {len(subjects)} of the {roots.threshold} officers needed")
+    return parsed.payload
+
+
+class KeyRing:
+    """The keys of one key list, ready to verify with. Immutable; a newer list makes a new ring.
+
+    Args:
+        sealed: the key list as it was signed, for passing on.
+    """
+
+    def __init__(self, key_list: KeyList, sealed: bytes = b"") -> None:
+        self.city = CityId(key_list.city)
+        self.version = key_list.version
+        self.expires_ms = key_list.expires_ms
+        self.sealed = sealed
+        self._entries: dict[bytes, KeyEntry] = {}
+        self._keys: dict[bytes, PublicKey] = {}
+        for entry in key_list.keys:
+            _check_entry(entry)
+            kid = entry.kid.encode()
+            if kid in self._entries:
+                raise KeyListError(f"key {entry.kid} appears twice")
+            self._entries[kid] = entry
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entries(self) -> Iterable[KeyEntry]:
+        """Every key, in the order of the list."""
+        return self._entries.values()
+
+    def is_expired(self, now_ms: int | None) -> bool:
+        """True once the list should have been renewed; never while the clock is unknown."""
+        return now_ms is not None and now_ms > self.expires_ms
+
+    def replaced_by(self, data: bytes, roots: Roots) -> "KeyRing":
+        """Take over a newer key list.
+
+        Raises:
+            KeyListError: not a valid list, or not newer, or another list under the version we hold.
+        """
+        ring = load_key_list(data, roots, self.version)
+        if ring.version == self.version and list(ring.entries()) != list(self.entries()):
+            raise KeyListError(f"two different key lists of version {self.version}: tell the officers")
+        return ring
+
+    def open(self, data: bytes, topic: Topic, capability: str, now_ms: int | None = None) -> Opened:
+        """Verify one envelope.
+
+        Args:
+            topic: where it arrived; it rebuilds the signed context.
+            capability: what the signer must be allowed to do, of CAPABILITIES.
+            now_ms: Unix time, or None while the clock is unknown.
+
+        Raises:
+            EnvelopeError: not our profile.
+            UnknownKeyError, SignatureError, CapabilityError: not to be believed.
+        """
+        parsed = envelope.parse(data)
+        entry = self._verified(parsed, topic, now_ms)
+        if not may(entry, capability, topic):
+            raise CapabilityError(f"{entry.kid} may not sign {topic} as {capability}")
+        return Opened(entry.kid, entry.subject, entry.role, parsed.payload, envelope.digest(data))
+
+    def open_set(self, data: bytes, topic: Topic, now_ms: int | None = None) -> OpenedSet:
+        """Verify a command set: every envelope by a key that may sign some command. The class is judged by the gate.
+
+        Raises:
+            EnvelopeError: not a set of our profile.
+            UnknownKeyError, SignatureError, CapabilityError: at least one signer is not to be believed.
+        """
+        signers: dict[str, KeyEntry] = {}
+        payload = b""
+        for sealed in envelope.split_set(data):
+            parsed = envelope.parse(sealed)
+            entry = self._verified(parsed, topic, now_ms)
+            if (topic.direction, topic.message_class) != _TOPICS[COMMAND_CAPABILITIES[0]]:
+                raise CapabilityError(f"a command on {topic}")
+            if entry.role not in {"operator", "technician"} or not set(entry.capabilities) & set(COMMAND_CAPABILITIES):
+                raise CapabilityError(f"{entry.kid} may not sign commands")
+            signers.setdefault(entry.subject, entry)
+            payload = parsed.payload
+        if self.is_expired(now_ms):
+            raise UnknownKeyError(f"key list {self.version} has expired: no command is believed until it is renewed")
+        return OpenedSet(payload, tuple(signers.values()))
+
+    def _verified(self, parsed: Parsed, topic: Topic, now_ms: int | None) -> KeyEntry:
+        entry = self._entries.get(parsed.kid)
+        if entry is None:
+            raise UnknownKeyError(f"no key {parsed.kid[:64]!r} in key list {self.version}")
+        if entry.algorithm != parsed.algorithm:
+            raise SignatureError(f"{entry.kid} is not registered for algorithm {parsed.algorithm}")
+        if now_ms is not None and not entry.not_before_ms <= now_ms <= entry.not_after_ms:
+            raise UnknownKeyError(f"{entry.kid} is outside its validity")
+        key = self._keys.get(parsed.kid)
+        if key is None:  # Built on first use: a city has thousands of keys, a gateway meets a handful.
+            try:
+                key = public_key(entry.algorithm, entry.public_key)
+            except ValueError as error:
+                raise UnknownKeyError(f"{entry.kid}: {error}") from error
+            self._keys[parsed.kid] = key
+        envelope.verify(parsed, topic.aad, key)
+        return entry
+
+
+def may(entry: KeyEntry, capability: str, topic: Topic) -> bool:
+    """True if this key may sign for this topic under this capability."""
+    direction, message_class = _TOPICS[capability]
+    if capability not in entry.capabilities or topic.direction != direction:
+        return False
+    if message_class is not None and topic.message_class != message_class:
+        return False
+    if direction == "up" and not _speaks_for(entry, topic):
+        return False
+    return direction == "fleet" or EVERY_GATEWAY in entry.scope or topic.gateway in entry.scope
+
+
+def _speaks_for(entry: KeyEntry, topic: Topic) -> bool:
+    """An agent never signs the safety stream: a hacked agent must not be able to forge the guard's records."""
+    if entry.role == "guard":
+        return entry.subject == topic.gateway + GUARD_SUFFIX and topic.message_class in GUARD_CLASSES
+    return entry.role == "agent" and entry.subject == topic.gateway and topic.message_class != "safety"
+
+
+def _check_entry(entry: KeyEntry) -> None:
+    if entry.algorithm not in ALGORITHMS or len(entry.kid.encode()) > KID_BYTES_MAX:
+        raise KeyListError(f"key {entry.kid}: unknown algorithm, or a key id over {KID_BYTES_MAX} bytes")
+    if entry.role not in ROLES or not set(entry.capabilities) <= set(CAPABILITIES):
+        raise KeyListError(f"key {entry.kid}: unknown role or capability")
