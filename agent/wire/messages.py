@@ -110,7 +110,11 @@ class EquipmentCard(Struct, array_like=True, frozen=True):
 
 
 class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
-    """Said on every connection: who I am, what I have, where my streams stand. Schema 1 of ``up/birth``."""
+    """Said on every connection: who I am, what I have, where my streams stand. Schema 1 of ``up/birth``.
+
+    Args:
+        floors: per stream the newest link no longer kept; a fleet that holds less can only go on from there.
+    """
 
     gateway: Id
     conn: U63
@@ -122,6 +126,7 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
     heads: list[StreamHead]
     equipment: list[EquipmentCard]
     software: Text
+    floors: list[StreamHead] = []
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema"):
