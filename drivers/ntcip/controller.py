@@ -1,0 +1,251 @@
+"""A signal controller by NTCIP 1202: watched in one question, asked for plans, flash and release. No green.
+
+The only object this driver ever writes is systemPatternControl: a commissioned plan, flash, or 0 (standby),
+which is the release. Every write restarts the controller's own watchdog (unitBackupTime); when we stop
+writing, the controller drops our request by itself and runs its own plan.
+
+Source   NTCIP 1202 §2.4, §2.5, §2.9. Polling is an audit, not the conflict monitor of EN 12675.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.model.command import ReleaseJunction, RequestFlash, SelectPlan
+from agent.model.identity import EquipmentId
+from agent.model.observation import JunctionObserved
+from agent.model.site import SnmpLink
+from agent.safety.verdict import Approved
+from drivers.base import NowMs
+from drivers.errors import DeviceNonsenseError, DeviceRefusedError
+from drivers.ntcip import oids
+from drivers.ntcip.codec import Value, groups_of, join, whole
+from drivers.ntcip.session import TIMEOUT_S, NoSuchObjectError, SessionCounters, SnmpSession
+
+STATUS_OTHER = 1  # unitControlStatus and unitFlashStatus of a controller that does not tell
+PATTERN_UNKNOWN = 0  # coordPatternStatus of a controller that does not tell
+OPTIONAL = (oids.UNIT_CONTROL_STATUS, oids.UNIT_FLASH_STATUS, oids.COORD_PATTERN_STATUS, oids.UNIT_BACKUP_TIME)
+FACTS = (
+    oids.UNIT_BACKUP_TIME,
+    oids.GLOBAL_SET_ID_PARAMETER,
+    oids.MAX_PHASES,
+    oids.MAX_PHASE_GROUPS,
+    oids.MAX_CHANNEL_STATUS_GROUPS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerFacts:
+    """What the controller says about itself at connection; None where it does not.
+
+    Args:
+        backup_time_s: unitBackupTime, its watchdog.
+        set_id: globalSetIDParameter; it changes with the stored configuration, so it tells of tampering.
+        by_channel: groups are read from channels (what the lamps show), else from phases.
+    """
+
+    backup_time_s: int | None
+    set_id: int | None
+    phases_max: int | None
+    phase_groups_max: int | None
+    channel_groups_max: int | None
+    by_channel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Aspects:
+    """The objects that tell reds, yellows and greens of the groups watched."""
+
+    groups: tuple[int, ...]
+    reds: tuple[str, ...]
+    yellows: tuple[str, ...]
+    greens: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.greens + self.yellows + self.reds
+
+    def join(self, name: str, which: Sequence[str], values: Mapping[str, Value]) -> int:
+        return join(name, ((group, values.get(oid)) for group, oid in zip(self.groups, which, strict=True)))
+
+
+def _aspects(
+    groups: tuple[int, ...], reds: Callable[[int], str], yellows: Callable[[int], str], greens: Callable[[int], str]
+) -> _Aspects:
+    rows = (tuple(column(group) for group in groups) for column in (reds, yellows, greens))
+    return _Aspects(groups, *rows)
+
+
+class SignalController:
+    """One junction's controller.
+
+    Args:
+        group_mask: the commissioned signal groups, group n at bit n - 1; not 0. Whole groups of eight are read.
+        timeout_s: how long to wait for each answer.
+    """
+
+    def __init__(
+        self,
+        link: SnmpLink,
+        equipment_id: EquipmentId,
+        group_mask: int,
+        now_ms: NowMs,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        groups = groups_of(group_mask)
+        if not groups or group_mask >> 64:
+            raise ValueError(f"group mask of 1..64 groups, got {group_mask:#x}")
+        self.equipment_id = equipment_id
+        self.facts: ControllerFacts | None = None
+        self.unsupported: set[str] = set()
+        self._session = SnmpSession(link, timeout_s)
+        self._now_ms = now_ms
+        self._channels = _aspects(
+            groups,
+            oids.channel_status_group_reds,
+            oids.channel_status_group_yellows,
+            oids.channel_status_group_greens,
+        )
+        self._phases = _aspects(
+            groups, oids.phase_status_group_reds, oids.phase_status_group_yellows, oids.phase_status_group_greens
+        )
+        self._shown = self._channels
+
+    @property
+    def counters(self) -> SessionCounters:
+        """What happened on the wire since the start."""
+        return self._session.counters
+
+    async def connect(self) -> ControllerFacts:
+        """Ask the controller about itself, and find out where it shows its groups.
+
+        Raises:
+            DeviceRefusedError: it tells the watched groups neither by channel nor by phase.
+            LinkDownError, DeviceSilentError, DeviceNonsenseError: as ``SnmpSession.get``.
+        """
+        self.facts = None
+        self.unsupported.clear()
+        values = await self._get_supported(FACTS)
+        by_channel = await self._tells(self._channels)
+        if not by_channel and not await self._tells(self._phases):
+            raise DeviceRefusedError(f"{self._session.address} tells the groups neither by channel nor by phase")
+        self._shown = self._channels if by_channel else self._phases
+        self.facts = ControllerFacts(
+            _optional("unitBackupTime", values.get(oids.UNIT_BACKUP_TIME), 0xFFFF),
+            _optional("globalSetIDParameter", values.get(oids.GLOBAL_SET_ID_PARAMETER), 0xFFFF),
+            _optional("maxPhases", values.get(oids.MAX_PHASES), 0xFF),
+            _optional("maxPhaseGroups", values.get(oids.MAX_PHASE_GROUPS), 0xFF),
+            _optional("maxChannelStatusGroups", values.get(oids.MAX_CHANNEL_STATUS_GROUPS), 0xFF),
+            by_channel,
+        )
+        return self.facts
+
+    async def observe(self) -> JunctionObserved:
+        """Read all groups and the state of the unit in one question; connects first if that was not done yet.
+
+        Greens outside the commissioned groups are reported too, as far as the same objects tell them.
+
+        Raises:
+            DeviceRefusedError: an object that tells groups is refused. Nothing is known of the lamps.
+            LinkDownError, DeviceSilentError, DeviceNonsenseError: as ``SnmpSession.get``. Likewise.
+        """
+        if self.facts is None:
+            await self.connect()
+        shown = self._shown
+        values = await self._get_supported(OPTIONAL, shown.all)
+        at_ms = self._now_ms()
+        control = values.get(oids.UNIT_CONTROL_STATUS)
+        flash = values.get(oids.UNIT_FLASH_STATUS)
+        pattern = values.get(oids.COORD_PATTERN_STATUS)
+        return JunctionObserved(
+            equipment=self.equipment_id,
+            at_ms=at_ms,
+            greens=shown.join("greens", shown.greens, values),
+            yellows=shown.join("yellows", shown.yellows, values),
+            reds=shown.join("reds", shown.reds, values),
+            control_status=STATUS_OTHER if control is None else whole("unitControlStatus", control, 0, 0xFF),
+            flash_status=STATUS_OTHER if flash is None else whole("unitFlashStatus", flash, 0, 0xFF),
+            pattern=PATTERN_UNKNOWN if pattern is None else whole("coordPatternStatus", pattern, 0, 0xFF),
+            backup_time_s=_optional("unitBackupTime", values.get(oids.UNIT_BACKUP_TIME), 0xFFFF),
+        )
+
+    async def select_plan(self, approved: Approved[SelectPlan]) -> None:
+        """Ask for a commissioned plan, then read the request back. The plan itself shows in later observations.
+
+        Raises:
+            DeviceRefusedError: the controller will not; nothing changed.
+            DeviceSilentError: it may or may not have heard; its watchdog ends whatever it heard.
+            DeviceNonsenseError: it acknowledged and reads otherwise.
+            LinkDownError: nothing was sent.
+        """
+        await self._request(approved.command.equipment, _pattern(approved.command))
+
+    async def flash(self, approved: Approved[RequestFlash]) -> None:
+        """Ask for yellow flash, then read the request back. Raises: as ``select_plan``."""
+        await self._request(approved.command.equipment, _pattern(approved.command))
+
+    async def release(self, approved: Approved[ReleaseJunction]) -> None:
+        """Give the controller back to its own plan, then read that back. Raises: as ``select_plan``."""
+        await self._request(approved.command.equipment, oids.PATTERN_STANDBY)
+
+    async def refresh(self, approved: Approved[SelectPlan] | Approved[RequestFlash]) -> None:
+        """Repeat a request within its lease, which feeds the controller's watchdog. Raises: as ``select_plan``."""
+        await self._request(approved.command.equipment, _pattern(approved.command))
+
+    async def read_set_id(self) -> int | None:
+        """Read globalSetIDParameter, the fingerprint of the stored configuration; None if there is none.
+
+        Raises: as ``SnmpSession.get``.
+        """
+        values = await self._get_supported((oids.GLOBAL_SET_ID_PARAMETER,))
+        return _optional("globalSetIDParameter", values.get(oids.GLOBAL_SET_ID_PARAMETER), 0xFFFF)
+
+    async def close(self) -> None:
+        """Close the socket. The controller is left as it is: release it first."""
+        await self._session.close()
+
+    async def _request(self, equipment: EquipmentId, pattern: int) -> None:
+        """Write the one object this driver writes, and read it back."""
+        if equipment != self.equipment_id:
+            raise ValueError(f"approved for {equipment}, and this is {self.equipment_id}")
+        await self._session.set(oids.SYSTEM_PATTERN_CONTROL, pattern)
+        values = await self._session.get((oids.SYSTEM_PATTERN_CONTROL,))
+        stands = whole("systemPatternControl", values[oids.SYSTEM_PATTERN_CONTROL], 0, 0xFF)
+        if stands != pattern:
+            raise DeviceNonsenseError(f"systemPatternControl was written {pattern} and reads {stands}")
+
+    async def _tells(self, aspects: _Aspects) -> bool:
+        try:
+            values = await self._session.get(aspects.all)
+        except NoSuchObjectError:
+            return False
+        return all(value is not None for value in values.values())
+
+    async def _get_supported(self, wanted: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Value]:
+        """Read what the controller has of ``wanted``, and all of ``required``, in one question.
+
+        Raises:
+            DeviceRefusedError: an object of ``required`` is missing.
+        """
+        # Ends: every turn but the last takes one object away.
+        while True:
+            asked = (*required, *(oid for oid in wanted if oid not in self.unsupported))
+            if not asked:
+                return {}
+            try:
+                return await self._session.get(asked)
+            except NoSuchObjectError as error:
+                if error.oid in required:
+                    raise
+                self.unsupported.add(error.oid)
+
+
+def _pattern(command: SelectPlan | RequestFlash) -> int:
+    if isinstance(command, RequestFlash):
+        return oids.PATTERN_FLASH
+    if not oids.PATTERN_MIN <= command.plan <= oids.PATTERN_MAX:
+        raise ValueError(f"plan {oids.PATTERN_MIN}..{oids.PATTERN_MAX}, got {command.plan}")
+    return command.plan
+
+
+def _optional(name: str, value: Value, high: int) -> int | None:
+    return None if value is None else whole(name, value, 0, high)
