@@ -53,6 +53,8 @@ class JunctionObserved:
         flash_status: unitFlashStatus (2 notFlash, 6 mmu ...).
         pattern: coordPatternStatus (1..253, 254 free, 255 flash).
         backup_time_s: unitBackupTime, last read; None while unknown.
+        delay_ms: from sending the question to ``at_ms``: the signals showed this at some moment in between. The observer
+            needs it so that a slow reply never looks like a short yellow.
     """
 
     equipment: EquipmentId
@@ -64,6 +66,7 @@ class JunctionObserved:
     flash_status: int
     pattern: int
     backup_time_s: int | None
+    delay_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,26 @@
+"""The standing of one piece of equipment: what the kernel must know beside the observation. Kept by whoever acts."""
+
+from dataclasses import dataclass
+
+from agent.model.observation import Presence
+from agent.safety.latch import Latch
+from agent.safety.mode import SUPERVISED, ModeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds at one piece of equipment now. Times are monotonic milliseconds.
+
+    Args:
+        mode: the worst mode that holds there.
+        latch: its latched fault.
+        presence: the newest reading of cabinet door and local key; None if there is none to read.
+        flash_requested_at_ms: when flash was last requested, by whomever (SR-14).
+        fault_seen_at_ms: when the observer last tripped with at least RELEASE_AND_LATCH (SR-13).
+    """
+
+    mode: ModeEntry = SUPERVISED
+    latch: Latch | None = None
+    presence: Presence | None = None
+    flash_requested_at_ms: int | None = None
+    fault_seen_at_ms: int | None = None
