@@ -19,13 +19,13 @@ def groups_of(mask: int) -> tuple[int, ...]:
 def whole(name: str, value: Value, low: int, high: int) -> int:
     """Return an integer object's value.
 
-    Some controllers answer small integers as one octet; that reads the same either way.
+    Some controllers answer numbers as octet strings, of one octet up to 255 and else of two, the high one first.
 
     Raises:
         DeviceNonsenseError: not a whole number in ``low..high``.
     """
-    if isinstance(value, bytes) and len(value) == 1:
-        value = value[0]
+    if isinstance(value, bytes) and 1 <= len(value) <= (high.bit_length() + 7) // 8:
+        value = int.from_bytes(value)
     if not isinstance(value, int) or not low <= value <= high:
         raise DeviceNonsenseError(f"{name}: expected {low}..{high}, got {value!r}")
     return value
@@ -34,10 +34,9 @@ def whole(name: str, value: Value, low: int, high: int) -> int:
 def join(name: str, octets: Iterable[tuple[int, Value]]) -> int:
     """Join group objects ``(group number from 1, value)`` to one mask, element n at bit n - 1.
 
-    Longer octet strings are refused: which octet is which group is nowhere said.
-
     Raises:
-        DeviceNonsenseError: a value is neither 0..255 nor one octet.
+        DeviceNonsenseError: a value is neither 0..255 nor one octet. A longer string is refused, because which
+            of its octets is which group is nowhere said.
     """
     mask = 0
     for group, value in octets:
