@@ -19,7 +19,7 @@ from drivers.modbus.reply import EXCEPTION_BIT, Reply, judge_reply
 TIMEOUT_S = 0.5  # a PLC answers within 100 ms; five times that is silence
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.2, 5.0
 UNITS_MAX = 256
-BUFFER_BYTES_MAX = 1024  # pymodbus throws away 264 and more, so that a late answer would cost the next one too
+BUFFER_BYTES_MAX = 0x10000  # pymodbus throws away 265 and more, so that a late answer would cost the next one too
 NONSENSE_CODE = 0xFF  # no exception of the protocol; ours, to end a wait at once
 UNIT_UNREACHABLE_CODES = (0x0A, 0x0B)  # a gateway speaks for a unit that it cannot reach
 EXCEPTIONS = {
