@@ -118,14 +118,7 @@ class ResetLatch:
 
 
 Command = (
-    SelectPlan
-    | RequestFlash
-    | ReleaseJunction
-    | LowerBollard
-    | RaiseBollard
-    | SetLevel
-    | ReleaseLevel
-    | ResetLatch
+    SelectPlan | RequestFlash | ReleaseJunction | LowerBollard | RaiseBollard | SetLevel | ReleaseLevel | ResetLatch
 )
 
 COMMAND_CLASS: dict[type, CommandClass] = {

@@ -1,0 +1,204 @@
+"""The site file: TOML in, the cabinet's commissioned facts out, or everything that is wrong with it.
+
+Nothing is corrected, guessed or ignored: a file with one unknown key is refused, because the key somebody mistyped may
+be a floor. Rules for the numbers: docs/safety.md.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+from agent.model.equipment import Bollard, Equipment, Junction, Lamp, Meter, Points, Position, Segment
+from agent.model.identity import CityId, EquipmentId, GatewayId
+from agent.model.junction_table import read_junction_keys
+from agent.model.link_table import address_of, read_modbus, read_modbus_keys, read_snmp
+from agent.model.site import Cabinet, Link, ModbusLink, PresenceInputs, Site
+from agent.model.toml_table import Problems, Table, shown
+
+POINT_NAME = r"[a-z0-9_]{1,60}"
+LIGHTING_CLASS = r"[A-Z]{1,2}[0-9]"
+BROKER = r"mqtts?://(?P<address>[^/@\s]+)"
+FLEET_SILENCE_MS = 120_000  # SR-11
+OBSERVE_MS_MAX = 200  # two samples must fit into the 200 ms in which one confirms the other (SR-02)
+LOOPS_FREE_S = (2, 60)  # SR-19
+LEASE_H_MAX = 12.0  # LR-02: the longest override any street may have
+POWER_W_MAX = 2_000
+RESERVED = "fleet"  # the fleet's own place in the topic tree
+
+
+class SiteFileError(Exception):
+    """The site file is refused. Nothing was started; the equipment runs its own plan.
+
+    Args:
+        problems: one line each: file, key, what was expected, what was found.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def read_cabinet(text: str, name: str) -> Cabinet:
+    """Read a site file.
+
+    Args:
+        name: the file's name, for messages.
+
+    Raises:
+        SiteFileError: with all problems at once.
+    """
+    problems = Problems(name)
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # tomllib's own error is a ValueError; so are too long numbers
+        words = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise SiteFileError([f"{name}: not TOML: {words[:200]}"]) from error
+    cabinet = _read_cabinet(Table(problems, "", values))
+    if problems.lines:
+        raise SiteFileError(problems.lines)
+    return cabinet
+
+
+def _read_cabinet(root: Table) -> Cabinet:
+    city, gateway, name = _read_site(root.table("site"))
+    broker, silence_ms = _read_fleet(root.table("fleet", optional=True))
+    poll_ms, profiles, state = _read_agent(root.table("agent", optional=True))
+    observe_ms, presence = _read_guard(root.table("guard", optional=True))
+    equipment, links = _read_equipment(root)
+    root.end()
+    site = Site(city, gateway, name, equipment, silence_ms)
+    return Cabinet(site, links, presence, broker, poll_ms, observe_ms, profiles, state)
+
+
+def _read_site(table: Table | None) -> tuple[CityId, GatewayId, str]:
+    if table is None:
+        return CityId(""), GatewayId(""), ""
+    city, gateway, name = CityId(table.id("city")), GatewayId(table.id("gateway")), table.text("name")
+    if gateway == RESERVED:
+        table.note("gateway", f'"{RESERVED}" is the fleet\'s own name')
+    table.end()
+    return city, gateway, name
+
+
+def _read_fleet(table: Table | None) -> tuple[str | None, int]:
+    if table is None:
+        return None, FLEET_SILENCE_MS
+
+    def read(found: object) -> str | None:
+        parts = re.fullmatch(BROKER, found) if isinstance(found, str) else None
+        return parts.string if parts and address_of(parts["address"]) else None
+
+    broker = table.take("broker", "mqtt://host:port or mqtts://host:port", "", read)
+    silence_ms = table.ms("silence_s", 10, 3600, default_ms=FLEET_SILENCE_MS)
+    table.end()
+    return broker, silence_ms
+
+
+def _read_agent(table: Table | None) -> tuple[int, PurePosixPath, PurePosixPath]:
+    if table is None:
+        return 1000, PurePosixPath("configs/profiles"), PurePosixPath("state")
+    poll_ms = table.whole("poll_ms", 50, 60_000, "milliseconds", default=1000)
+    profiles, state = table.text("profiles", "configs/profiles"), table.text("state", "state")
+    table.end()
+    return poll_ms, PurePosixPath(profiles), PurePosixPath(state)
+
+
+def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None]:
+    if table is None:
+        return 100, None
+    observe_ms = table.whole("observe_ms", 10, OBSERVE_MS_MAX, "milliseconds", default=100)
+    presence = None
+    if inputs := table.table("presence", optional=True):
+        expected = "the name of a point of the profile (a-z 0-9 _)"
+        door_open = inputs.matching("door_open", POINT_NAME, expected)
+        local_key = inputs.matching("local_key", POINT_NAME, expected)
+        presence = PresenceInputs(read_modbus_keys(inputs), door_open, local_key)
+        if door_open == local_key != "":
+            inputs.note("local_key", f"the same point as door_open, {shown(local_key)}")
+        inputs.end()
+    table.end()
+    return observe_ms, presence
+
+
+def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mapping[EquipmentId, Link]]:
+    """Every piece of equipment and its link; ids are unique over all kinds."""
+    equipment: dict[EquipmentId, Equipment] = {}
+    links: dict[EquipmentId, Link] = {}
+    outputs: dict[tuple[object, ...], EquipmentId] = {}
+    lamps: list[tuple[Table, Lamp]] = []
+    for key, read in READERS.items():
+        for table in root.tables(key):
+            made, link = read(table)
+            table.end()
+            if made.id in equipment:
+                table.note("id", f"{shown(made.id)} is used twice")
+            if made.id:
+                equipment[made.id] = made
+            if isinstance(made, Lamp):
+                lamps.append((table, made))
+            if link is not None:
+                links[made.id] = link
+                if isinstance(made, Junction | Bollard | Segment):
+                    other = outputs.setdefault(_output(link), made.id)
+                    if other != made.id:
+                        table.note("modbus" if isinstance(link, ModbusLink) else "snmp", f"drives what {other} drives")
+    for table, lamp in lamps:
+        if lamp.segment and not isinstance(equipment.get(lamp.segment), Segment):
+            table.note("segment", f"expected the id of a segment of this file, found {shown(lamp.segment)}")
+    return equipment, links
+
+
+def _output(link: Link) -> tuple[object, ...]:
+    """What is driven through a link: two owners would undo each other. Reading one unit twice is harmless."""
+    return (link.address, link.unit, link.channel) if isinstance(link, ModbusLink) else (link.address,)
+
+
+def _read_common(table: Table) -> tuple[EquipmentId, str, Position]:
+    position = table.pair("position", (90.0, 180.0), "[latitude -90..90, longitude -180..180] in degrees")
+    return EquipmentId(table.id("id")), table.text("name"), Position(*position)
+
+
+def _read_junction(table: Table) -> tuple[Equipment, Link | None]:
+    return read_junction_keys(table, *_read_common(table)), read_snmp(table)
+
+
+def _read_bollard(table: Table) -> tuple[Equipment, Link | None]:
+    return Bollard(*_read_common(table), table.ms("loops_free_s_min", *LOOPS_FREE_S)), read_modbus(table)
+
+
+def _read_segment(table: Table) -> tuple[Equipment, Link | None]:
+    segment = Segment(
+        *_read_common(table),
+        lighting_class=table.matching("lighting_class", LIGHTING_CLASS, "an EN 13201 class such as M4"),
+        level_floor_percent=table.whole("level_floor_percent", 1, 100, "percent"),
+        night_level_percent=table.whole("night_level_percent", 1, 100, "percent", stand_in=100),
+        lease_ms_max=table.ms("lease_h_max", 0.01, LEASE_H_MAX, "hours", default_ms=round(LEASE_H_MAX * 3_600_000)),
+    )
+    if segment.night_level_percent < segment.level_floor_percent:
+        found = f"{segment.night_level_percent} % is below level_floor_percent, {segment.level_floor_percent} %"
+        table.note("night_level_percent", found)
+    return segment, read_modbus(table)
+
+
+def _read_lamp(table: Table) -> tuple[Equipment, Link | None]:
+    common = _read_common(table)
+    return Lamp(*common, EquipmentId(table.id("segment")), table.whole("power_w", 1, POWER_W_MAX, "watts")), None
+
+
+def _read_meter(table: Table) -> tuple[Equipment, Link | None]:
+    return Meter(*_read_common(table)), read_modbus(table)
+
+
+def _read_points(table: Table) -> tuple[Equipment, Link | None]:
+    return Points(*_read_common(table)), read_modbus(table)
+
+
+READERS: Mapping[str, Callable[[Table], tuple[Equipment, Link | None]]] = {
+    "junction": _read_junction,
+    "bollard": _read_bollard,
+    "segment": _read_segment,
+    "lamp": _read_lamp,
+    "meter": _read_meter,
+    "points": _read_points,
+}
