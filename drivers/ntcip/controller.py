@@ -16,7 +16,7 @@ from agent.model.observation import JunctionObserved
 from agent.model.site import SnmpLink
 from agent.safety.verdict import Approved
 from drivers.base import NowMs
-from drivers.errors import DeviceNonsenseError, DeviceRefusedError
+from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError
 from drivers.ntcip import oids
 from drivers.ntcip.codec import Value, groups_of, join, whole
 from drivers.ntcip.session import TIMEOUT_S, NoSuchObjectError, SessionCounters, SnmpSession
@@ -207,11 +207,21 @@ class SignalController:
         """Write the one object this driver writes, and read it back."""
         if equipment != self.equipment_id:
             raise ValueError(f"approved for {equipment}, and this is {self.equipment_id}")
-        await self._session.set(oids.SYSTEM_PATTERN_CONTROL, pattern)
-        values = await self._session.get((oids.SYSTEM_PATTERN_CONTROL,))
-        stands = whole("systemPatternControl", values[oids.SYSTEM_PATTERN_CONTROL], 0, 0xFF)
+        try:
+            await self._session.set(oids.SYSTEM_PATTERN_CONTROL, pattern)
+        except DeviceSilentError:
+            # The write or its confirmation was lost. Writing a value twice asks for no more than once, so a single
+            # lost datagram need not cost a flash request.
+            if await self._standing_request() == pattern:
+                return
+            await self._session.set(oids.SYSTEM_PATTERN_CONTROL, pattern)
+        stands = await self._standing_request()
         if stands != pattern:
             raise DeviceNonsenseError(f"systemPatternControl was written {pattern} and reads {stands}")
+
+    async def _standing_request(self) -> int:
+        values = await self._session.get((oids.SYSTEM_PATTERN_CONTROL,))
+        return whole("systemPatternControl", values[oids.SYSTEM_PATTERN_CONTROL], 0, 0xFF)
 
     async def _tells(self, aspects: _Aspects) -> bool:
         try:

@@ -184,7 +184,9 @@ def test_gaps_and_little_words_decode_in_one_block() -> None:
 
 
 FIELDS = st.lists(
-    st.tuples(st.integers(1, 4), st.integers(0, 300), st.sampled_from(NUMBERS), st.integers(1, 40)), min_size=1, max_size=12
+    st.tuples(st.integers(1, 4), st.integers(0, 300), st.sampled_from(NUMBERS), st.integers(1, 40)),
+    min_size=1,
+    max_size=12,
 )
 
 

@@ -136,8 +136,8 @@ async def test_a_late_answer_in_one_segment_with_the_present_one_is_skipped() ->
     async with line_to(peer) as line:
         with pytest.raises(DeviceSilentError):
             await line.read(1, 3, 0, 100)
-        peer.answer = lambda request: (registers(*range(100))(peer.requests[0]) or b"") + (
-            registers(*range(100, 200))(request) or b""
+        peer.answer = lambda request: (
+            (registers(*range(100))(peer.requests[0]) or b"") + (registers(*range(100, 200))(request) or b"")
         )
         assert list(await line.read(1, 3, 0, 100)) == list(range(100, 200))
         assert line.counters.late_bytes == 209
