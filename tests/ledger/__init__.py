@@ -1,0 +1,1 @@
+"""The ledger, tested on real files."""

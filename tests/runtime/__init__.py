@@ -1,0 +1,1 @@
+"""The agent process, tested on real sockets, files and virtual time."""

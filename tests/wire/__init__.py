@@ -1,0 +1,1 @@
+"""The wire, tested from both ends."""
