@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import cyclopts
@@ -15,8 +16,12 @@ from simulators.bollard import Build
 from simulators.bollard_plc import Bollards
 from simulators.cabinet import Cabinet
 from simulators.clock import Clock, RealClock, ScaledClock
+from simulators.conflict_monitor import CARDS, CardError, MonitorBox
 from simulators.control_socket import ControlError, ask
 from simulators.faults import MENU
+from simulators.signal_controller.agent import Communities
+from simulators.signal_controller.signal_cabinet import SignalCabinet
+from simulators.signal_controller.traffic import Traffic
 
 EXIT_FAILED = 1
 app = cyclopts.App(name="armoire-sim", help="Simulated street hardware on real wires.")
@@ -52,7 +57,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> int:
     """Run to the end; a failure of the outside world becomes one line and an exit code."""
     try:
         asyncio.run(work)
-    except (OSError, TimeoutError, ControlError) as error:
+    except (OSError, TimeoutError, ControlError, CardError) as error:
         print(f"armoire-sim: {str(error) or type(error).__name__}", file=sys.stderr)
         return EXIT_FAILED
     return 0
@@ -98,6 +103,66 @@ async def _ask_and_print(address: str, request: dict[str, Any]) -> None:
     answer = await ask(address, request)
     answer.pop("ok", None)
     print(json.dumps(answer, indent=2))
+
+
+@app.command
+def controller(
+    *,
+    port: Port = 0,
+    control: str | None = None,
+    monitor: str | None = None,
+    read_community: str = "public",
+    write_community: str = "private",
+    backup: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0, lte=65535))] = 60,
+    traffic_seed: int | None = 1,
+    speed: Speed = 1.0,
+) -> int:
+    """Serve the reference signal controller, NTCIP 1202 over SNMP v1 and v2c.
+
+    Args:
+        port: UDP port on 127.0.0.1; 0 takes a free one.
+        control: path, or 127.0.0.1:port, of the control socket.
+        monitor: address of its conflict monitor, 127.0.0.1:port.
+        read_community: who may read.
+        write_community: who may read and write.
+        backup: unitBackupTime at power-up, in seconds; 0 switches the watchdog off.
+        traffic_seed: seed of the traffic.
+        speed: simulated seconds per real second.
+    """
+    try:
+        address = _address(monitor)
+    except ValueError as error:
+        return _fail(str(error))
+    traffic = None if traffic_seed is None else Traffic(traffic_seed)
+    communities = Communities(read_community, write_community)
+    cabinet = SignalCabinet.serve(
+        port, control, address, _clock(speed), communities=communities, traffic=traffic, backup_s=backup
+    )
+    return _run(_until_stopped(cabinet))
+
+
+@app.command
+def monitor(
+    *, port: Port = 0, control: str | None = None, card: Path = CARDS / "dual_ring.toml", latch: Path | None = None
+) -> int:
+    """Serve an independent conflict monitor, fed with lamp states on UDP.
+
+    Args:
+        port: UDP port on 127.0.0.1; 0 takes a free one.
+        control: path, or 127.0.0.1:port, of the control socket.
+        card: its program card: what may be lit together.
+        latch: file that keeps a latched fault over a restart.
+    """
+    return _run(_until_stopped(MonitorBox.serve(card, latch, port, control)))
+
+
+def _address(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) <= 65535:
+        raise ValueError(f"expected host:port, got {text!r}")
+    return host, int(port)
 
 
 @app.command

@@ -89,8 +89,11 @@ class ControlSocket:
                 writer.close()
             await server.wait_closed()
             if not port.isdigit() or not host:
-                with contextlib.suppress(FileNotFoundError):
-                    Path(address).unlink()
+                _remove_socket(Path(address))
+
+
+def _remove_socket(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _remove_dead_socket(path: Path) -> None:
