@@ -1,1 +1,1 @@
-"""The guard process: owns the equipment that can hurt somebody."""
+"""The guard process: owns the protected actuators; verifies, judges, acts, reads back, observes, trips, latches."""

@@ -1,11 +1,12 @@
 """Verdicts. Only the kernel can build an approval, and only an approval moves an actuator."""
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 from agent.model.command import Command
 
 C = TypeVar("C", bound=Command, covariant=True)
+K = TypeVar("K", bound=Command)
 
 
 class _KernelSeal:
@@ -28,6 +29,11 @@ class Approved(Generic[C]):
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
             raise TypeError("only the safety kernel approves commands")
+
+
+def approves(approved: Approved[Command], kind: type[K]) -> TypeGuard[Approved[K]]:
+    """Whether an approval is of one kind of command; drivers ask for it by type."""
+    return isinstance(approved.command, kind)
 
 
 @dataclass(frozen=True, slots=True)

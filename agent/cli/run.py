@@ -1,0 +1,43 @@
+"""``armoire run``, ``armoire guard``, ``armoire agent``: the processes of one cabinet."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from agent.cli.supervisor import Program, Supervisor
+from agent.model.equipment import Bollard, Junction
+from agent.model.site_file import SiteFileError, read_cabinet
+
+EXIT_DONE, EXIT_USAGE = 0, 2
+
+
+def run(site: Path) -> int:
+    """Supervise guard and agent of one site until Ctrl-C; a cabinet without protected equipment runs no guard."""
+    try:
+        cabinet = read_cabinet(site.read_text(), site.name)
+    except (OSError, UnicodeDecodeError, SiteFileError) as error:
+        print(f"{error}\nNothing was started; the equipment runs its own plan.", file=sys.stderr)
+        return EXIT_USAGE
+    agent = Program("agent", (sys.executable, "-m", "agent.runtime", str(site)))
+    guard = Program("guard", (sys.executable, "-m", "agent.guard", str(site)))
+    protected = any(isinstance(equipment, Junction | Bollard) for equipment in cabinet.site.equipment.values())
+    programs = (guard, agent) if protected else (agent,)
+    supervisor = Supervisor(
+        programs, lambda text: print(f"{cabinet.site.gateway}: {text}", file=sys.stderr, flush=True)
+    )
+    asyncio.run(supervisor.run())
+    return EXIT_DONE
+
+
+def run_guard(site: Path) -> int:
+    """Run the guard alone, as its systemd unit does."""
+    from agent.guard.__main__ import main
+
+    return main([str(site)])
+
+
+def run_agent(site: Path) -> int:
+    """Run the agent alone, as its systemd unit does."""
+    from agent.runtime.__main__ import main
+
+    return main([str(site)])

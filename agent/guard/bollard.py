@@ -1,0 +1,131 @@
+"""One bollard under guard: scan, watch, pulse, wait for what the PLC does."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from agent.guard.guarded import Guarded
+from agent.guard.points import BOLLARD_STATES, bollard_points, bollard_state
+from agent.guard.records import Records
+from agent.guard.surroundings import Surroundings
+from agent.model.command import Command, LowerBollard, RaiseBollard
+from agent.model.equipment import Bollard
+from agent.model.observation import BollardObserved, Scalar
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Acted
+from agent.safety.mode import Mode, ModeEntry
+from agent.safety.observer import react, watch_bollard
+from agent.safety.standing import Standing
+from agent.safety.verdict import Approved, approves
+from drivers.errors import DeviceRefusedError, DriverError
+from drivers.modbus.bollard import BollardDriver
+
+REACTION_TIMEOUT_S = 3.0  # a PLC scans in milliseconds; the bollard must at least warn or start by then
+HEARTBEAT_PERIOD_MS = 1_000  # the PLC drops remote control after 10 s without a change
+
+
+RAISING = tuple(BOLLARD_STATES.index(word) for word in ("prewarn", "rising", "up"))
+
+
+class BollardGuard(Guarded):
+    """Owns one bollard PLC unit."""
+
+    def __init__(
+        self, bollard: Bollard, driver: BollardDriver, records: Records, surroundings: Surroundings, clock: Clock
+    ) -> None:
+        super().__init__(records, surroundings, clock)
+        self._bollard = bollard
+        self._driver = driver
+        self._observed: BollardObserved | None = None
+        self._beaten_at_ms = 0
+        self._seen = asyncio.Condition()
+        self._tripped: frozenset[str] = frozenset()
+
+    @property
+    def equipment(self) -> Bollard:
+        """The commissioned facts."""
+        return self._bollard
+
+    @property
+    def observed(self) -> BollardObserved | None:
+        """The last observation."""
+        return self._observed
+
+    def values(self) -> Iterator[tuple[str, Scalar]]:
+        """Named points of the last observation."""
+        return iter(()) if self._observed is None else bollard_points(self._observed)
+
+    def standing(self, now_ms: int) -> Standing:
+        """What the kernel must know beside the observation."""
+        return Standing(mode=self.mode(), latch=self.latch, presence=self.surroundings.presence)
+
+    def holding(self) -> str:
+        """A bollard is pulsed, never held."""
+        return ""
+
+    def _mode_entries(self) -> Iterator[ModeEntry]:
+        yield from super()._mode_entries()
+        if self._observed is not None and self._observed.local_key:
+            yield ModeEntry(Mode.LOCAL, "the local key is turned at the bollard", "turning the key back")
+
+    async def tick(self) -> None:
+        """Observe once; trip if a rule is broken; keep the PLC's watchdog fed."""
+        now_ms = self.clock.now_ms()
+        try:
+            if now_ms - self._beaten_at_ms >= HEARTBEAT_PERIOD_MS:
+                self._beaten_at_ms = now_ms
+                await self._driver.beat()
+            seen = await self._driver.observe()
+        except DriverError as error:
+            await self.lost(str(error))
+            return
+        await self.reached()
+        async with self._seen:
+            self._observed = seen
+            self._seen.notify_all()
+        trips = watch_bollard(seen, self._bollard)
+        new = [trip for trip in trips if trip.rule not in self._tripped]
+        self._tripped = frozenset(trip.rule for trip in trips)
+        if new:
+            now_ms = self.clock.now_ms()
+            reaction = react(tuple(new), self.standing(now_ms), now_ms, self.clock.unix_ms())
+            if reaction.latch is not None:
+                await self.records.set_latch(reaction.latch)
+            for trip in new:
+                await self.records.event("trip", self._bollard.id, trip.rule, trip.reason, dict(self.values()))
+
+    async def act(self, approved: Approved[Command]) -> Acted:
+        """Pulse the PLC and wait until the bollard is seen to obey."""
+        try:
+            if approves(approved, LowerBollard):
+                await self._driver.lower(approved)
+                return await self._await_motion("lowering", lambda seen: seen.moving_down or seen.at_bottom)
+            assert approves(approved, RaiseBollard), f"the kernel approved {approved} for a bollard"
+            await self._driver.raise_(approved)
+            return await self._await_motion("rising", lambda seen: not seen.at_bottom or seen.state in RAISING)
+        except DeviceRefusedError as error:
+            return Acted("failed", f"the PLC refused: {error}", self.state())
+        except DriverError as error:
+            return Acted("unknown", f"not confirmed: {error}", "state not confirmed; the PLC keeps its own interlocks")
+
+    async def _await_motion(self, what: str, obeys: Callable[[BollardObserved], bool]) -> Acted:
+        asked_at_ms = self.clock.now_ms()
+
+        def seen_obeying() -> bool:
+            seen = self._observed
+            return seen is not None and seen.at_ms > asked_at_ms and obeys(seen)
+
+        try:
+            async with asyncio.timeout(REACTION_TIMEOUT_S), self._seen:
+                await self._seen.wait_for(seen_obeying)
+        except TimeoutError:
+            return Acted("unknown", f"{what} was asked but not seen in {REACTION_TIMEOUT_S:.0f} s", self.state())
+        return Acted("done", f"{what} was asked and seen", self.state())
+
+    def state(self) -> str:
+        """One sentence for a person."""
+        seen = self._observed
+        if seen is None:
+            return "not observed yet"
+        loops = [name for name, occupied in (("A", seen.loop_a), ("B", seen.loop_b)) if occupied]
+        occupied = f", loop {' and '.join(loops)} occupied" if loops else ", loops free"
+        return f"{bollard_state(seen.state)} at {seen.position_percent} %{occupied}"

@@ -1,0 +1,151 @@
+"""The guard's desk: answers the local socket. Nobody it answers to is trusted with more than a question."""
+
+from collections.abc import Callable, Mapping
+
+from agent.guard.guarded import Guarded
+from agent.guard.records import Records
+from agent.guard.surroundings import Surroundings
+from agent.model.identity import EquipmentId
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Gatekeeper
+from agent.wire.errors import TrustError, WireError
+from agent.wire.local import (
+    EquipmentIs,
+    EquipmentView,
+    Failed,
+    GetEquipment,
+    GetLog,
+    GetSafetyRecords,
+    GetStatus,
+    GetWhy,
+    LogIs,
+    Noted,
+    Rehearse,
+    Reply,
+    Request,
+    SafetyRecords,
+    Status,
+    Submit,
+    TellFleetSeen,
+    WhyIs,
+)
+from agent.wire.messages import Value
+from agent.wire.verbs import verbs_of
+
+WHY_ENTRIES = 8
+RECORD_BYTES_MAX = 200_000  # a reply fits its frame whatever the records hold
+
+
+class Desk:
+    """One guard's answers."""
+
+    def __init__(
+        self,
+        site: Site,
+        guarded: Mapping[EquipmentId, Guarded],
+        gatekeeper: Gatekeeper,
+        records: Records,
+        surroundings: Surroundings,
+        clock: Clock,
+        figures: Callable[[], dict[str, Value]],
+        pid: int,
+    ) -> None:
+        self._site = site
+        self._guarded = guarded
+        self._gatekeeper = gatekeeper
+        self._records = records
+        self._surroundings = surroundings
+        self._clock = clock
+        self._figures = figures
+        self._pid = pid
+
+    async def answer(self, request: Request) -> Reply:
+        """Answer one request."""
+        match request:
+            case Submit(sealed=sealed):
+                return await self._gatekeeper.submit(sealed)
+            case Rehearse(command=command, role=role):
+                return self._gatekeeper.rehearse(command, role)
+            case GetStatus():
+                return self._status()
+            case GetEquipment(id=id_):
+                return EquipmentIs([self._view(guarded) for key, guarded in self._guarded.items() if id_ in ("", key)])
+            case GetWhy(id=id_):
+                return await self._why(EquipmentId(id_))
+            case GetLog(equipment=equipment, limit=limit):
+                return LogIs(await self._records.log(equipment, limit))
+            case GetSafetyRecords():
+                return await self._safety_records(request)
+            case TellFleetSeen(topic=topic, sealed=sealed):
+                return await self._fleet_seen(topic, sealed)
+
+    def _status(self) -> Status:
+        now_ms = self._clock.now_ms()
+        return Status(
+            process="guard",
+            gateway=self._site.gateway,
+            city=self._site.city,
+            name=self._site.name,
+            pid=self._pid,
+            uptime_ms=now_ms - self._surroundings.started_ms,
+            nonce=self._gatekeeper.nonce(now_ms),
+            counters=dict(self._records.counters),
+            fleet=self._surroundings.fleet,
+            heads=[self._records.head],
+            acked=[self._records.acked],
+            figures=self._figures() | {f"rejected {why}": n for why, n in self._gatekeeper.rejected.items()},
+            warnings=[
+                f"{guarded.equipment.id}: latched by {latch.rule}, {latch.reason}; reset only at the open cabinet"
+                for guarded in self._guarded.values()
+                if (latch := guarded.latch)
+            ],
+        )
+
+    def _view(self, guarded: Guarded) -> EquipmentView:
+        equipment, mode = guarded.equipment, guarded.mode()
+        return EquipmentView(
+            id=equipment.id,
+            kind=equipment.kind,
+            name=equipment.name,
+            latitude=equipment.position.latitude,
+            longitude=equipment.position.longitude,
+            parent="",
+            executor="guard",
+            verbs=list(verbs_of(equipment.kind)),
+            mode=mode.mode.name.lower(),
+            mode_cause=mode.cause,
+            cleared_by=mode.cleared_by,
+            latch=guarded.latch_view(),
+            holding=guarded.holding(),
+            link=guarded.link,
+            points=guarded.points(),
+        )
+
+    async def _why(self, id_: EquipmentId) -> Reply:
+        guarded = self._guarded.get(id_)
+        if guarded is None:
+            return Failed(f"this guard has no {id_}; it has {', '.join(self._guarded) or 'nothing'}")
+        mode = guarded.mode()
+        holding = guarded.holding() or "its own plan"
+        text = f"{guarded.state()}; {holding}; mode {mode.mode.name.lower()} because {mode.cause}"
+        return WhyIs(text, list(reversed(await self._records.log(id_, WHY_ENTRIES))))
+
+    async def _safety_records(self, request: GetSafetyRecords) -> SafetyRecords:
+        records, total = [], 0
+        for seq, sealed in await self._records.sealed_after(request.epoch, request.after_seq, request.limit):
+            total += len(sealed)
+            if total > RECORD_BYTES_MAX:
+                break
+            records.append((seq, sealed))
+        return SafetyRecords(self._records.head, self._records.acked, records)
+
+    async def _fleet_seen(self, topic: str, sealed: bytes) -> Reply:
+        try:
+            ack = self._surroundings.fleet_message(topic, sealed)
+        except (WireError, TrustError) as error:
+            self._gatekeeper.count(error.reason)
+            return Failed(f"not believed: {error}")
+        if ack is not None:
+            await self._records.acknowledge(ack)
+        return Noted()

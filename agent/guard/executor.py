@@ -1,0 +1,86 @@
+"""The guard behind the gate: kernel, equipment, records."""
+
+from collections.abc import Mapping
+
+from agent.guard.guarded import Guarded
+from agent.guard.records import Records
+from agent.model.command import Command, ResetLatch
+from agent.model.identity import EquipmentId
+from agent.model.observation import Quality, Scalar
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Acted
+from agent.safety.kernel import judge
+from agent.safety.standing import Standing
+from agent.safety.verdict import Approved, Refused
+from agent.wire.messages import Outcome
+
+
+class GuardExecutor:
+    """Implements ``agent.process.gatekeeper.Executor`` for protected equipment."""
+
+    def __init__(self, site: Site, guarded: Mapping[EquipmentId, Guarded], records: Records, clock: Clock) -> None:
+        self._site = site
+        self._guarded = guarded
+        self._records = records
+        self._clock = clock
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Issuer kid -> newest counter on disk."""
+        return self._records.counters
+
+    async def store_counter(self, kid: str, counter: int) -> None:
+        """Return only when the counter is on disk."""
+        await self._records.store_counter(kid, counter)
+
+    def judge(self, command: Command) -> Approved[Command] | Refused:
+        """Ask the kernel."""
+        now_ms = self._clock.now_ms()
+        guarded = self._guarded.get(command.equipment)
+        if guarded is None:
+            if command.equipment in self._site.equipment:
+                return Refused("SR-01", f"{command.equipment} is not the guard's to move")
+            return judge(command, self._site, None, Standing(), now_ms)
+        return judge(command, self._site, guarded.observed, guarded.standing(now_ms), now_ms)
+
+    async def act(self, approved: Approved[Command]) -> Acted:
+        """Carry out and read back."""
+        guarded = self._guarded[approved.command.equipment]
+        if isinstance(approved.command, ResetLatch):
+            latch = guarded.latch
+            if latch is None:
+                return Acted("done", "nothing was latched", guarded.state())
+            if not await self._records.clear_latch(guarded.equipment.id):
+                return Acted("failed", "the disk did not take the reset; it stays latched", guarded.state())
+            who = ", ".join(approved.command.origin.subjects)
+            await self._records.event("latch.reset", guarded.equipment.id, latch.rule, f"reset on site by {who}")
+            return Acted("done", f"{latch.rule} reset on site", guarded.state())
+        return await guarded.act(approved)
+
+    def state(self, equipment: EquipmentId) -> str:
+        """What is known about the equipment."""
+        guarded = self._guarded.get(equipment)
+        return "no such equipment under guard" if guarded is None else guarded.state()
+
+    def value_of(self, point: str) -> Scalar:
+        """A point's present good value, or None."""
+        equipment, _, name = point.partition("/")
+        guarded = self._guarded.get(EquipmentId(equipment))
+        if guarded is None:
+            return None
+        return next(
+            (view.value for view in guarded.points() if view.name == name and view.quality == Quality.GOOD), None
+        )
+
+    async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
+        """Seal the outcome into the safety stream."""
+        detail = {
+            "command": outcome.command_id,
+            "verb": outcome.verb,
+            "issuer": outcome.issuer,
+            "state": outcome.state,
+            **detail,
+        }
+        text = f"{outcome.verb}: {outcome.reason}"
+        await self._records.event(f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail)

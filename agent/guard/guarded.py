@@ -1,0 +1,109 @@
+"""One piece of protected equipment under guard: what junctions and bollards have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from agent.guard.records import Records
+from agent.guard.surroundings import Surroundings
+from agent.model.command import Command
+from agent.model.equipment import Protected
+from agent.model.observation import BollardObserved, JunctionObserved, Quality, Scalar
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Acted
+from agent.safety.latch import Latch
+from agent.safety.mode import Mode, ModeEntry, worst
+from agent.safety.standing import Standing
+from agent.safety.verdict import Approved
+from agent.wire.local import LatchView, PointView
+
+SILENT_AFTER_MS = 2_000  # an observation older than this is shown as stale
+RESET_HERE = "reset at the open cabinet"
+
+
+class Guarded(ABC):
+    """Observes, keeps the standing, acts on approvals. Subclasses know the equipment."""
+
+    def __init__(self, records: Records, surroundings: Surroundings, clock: Clock) -> None:
+        self.records = records
+        self.surroundings = surroundings
+        self.clock = clock
+        self.link = "not reached yet"
+
+    @property
+    @abstractmethod
+    def equipment(self) -> Protected:
+        """The commissioned facts."""
+
+    @property
+    @abstractmethod
+    def observed(self) -> JunctionObserved | BollardObserved | None:
+        """The last observation, however old; its time says."""
+
+    @abstractmethod
+    async def tick(self) -> None:
+        """Observe once, judge what was seen, keep leases."""
+
+    @abstractmethod
+    async def act(self, approved: Approved[Command]) -> Acted:
+        """Carry out an approved command and read back."""
+
+    @abstractmethod
+    def standing(self, now_ms: int) -> Standing:
+        """What the kernel must know beside the observation."""
+
+    @abstractmethod
+    def holding(self) -> str:
+        """The command in force, for a person; empty for the local plan."""
+
+    @abstractmethod
+    def values(self) -> Iterator[tuple[str, Scalar]]:
+        """Named points of the last observation."""
+
+    @abstractmethod
+    def state(self) -> str:
+        """One sentence for a person."""
+
+    async def release(self) -> None:  # noqa: B027 - a bollard has nothing to release
+        """Give control back before the process ends."""
+
+    @property
+    def latch(self) -> Latch | None:
+        """The latched fault, if any."""
+        return self.records.latches.get(self.equipment.id)
+
+    def mode(self) -> ModeEntry:
+        """The worst mode that holds here."""
+        return worst(self._mode_entries())
+
+    def _mode_entries(self) -> Iterator[ModeEntry]:
+        if latch := self.latch:
+            yield ModeEntry(Mode.HELD, f"{latch.rule}: {latch.reason}", RESET_HERE)
+        yield self.surroundings.mode()
+
+    def points(self) -> list[PointView]:
+        """Every point with its quality and age; stale once the equipment is silent."""
+        seen = self.observed
+        if seen is None:
+            return []
+        age_ms = max(0, self.clock.now_ms() - seen.at_ms)
+        t_ms = self.clock.unix_ms() - age_ms
+        quality = Quality.GOOD if age_ms <= SILENT_AFTER_MS else Quality.STALE
+        return [PointView(name, value, quality, t_ms, age_ms) for name, value in self.values()]
+
+    def latch_view(self) -> LatchView | None:
+        """The latch as shown."""
+        latch = self.latch
+        return None if latch is None else LatchView(latch.rule, latch.reason, latch.since_unix_ms)
+
+    async def reached(self) -> None:
+        """Say once that the equipment answers again."""
+        if self.link != "answers":
+            self.link = "answers"
+            await self.records.event("link.back", self.equipment.id, "", "the equipment answers")
+
+    async def lost(self, why: str) -> None:
+        """Say once that the equipment fell silent."""
+        if self.link in ("answers", "not reached yet"):
+            self.link = why
+            await self.records.event("link.lost", self.equipment.id, "", why)
+        self.link = why

@@ -1,0 +1,211 @@
+"""One junction under guard: scan, watch, trip, keep the lease."""
+
+from collections.abc import Awaitable, Iterator
+from typing import cast
+
+from agent.guard.guarded import Guarded
+from agent.guard.points import CONTROL_WORDS, FLASH_WORDS, aspects, junction_points
+from agent.guard.records import Records
+from agent.guard.surroundings import Surroundings
+from agent.model.command import LOCAL_PLAN, Command, ReleaseJunction, RequestFlash, SelectPlan
+from agent.model.equipment import Junction
+from agent.model.observation import JunctionObserved, Scalar
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Acted
+from agent.safety.junction import refresh_period_ms
+from agent.safety.kernel import judge, may_refresh
+from agent.safety.lease import Lease, Leased, due, granted
+from agent.safety.observer import JunctionMemory, Response, Trip, react, watch
+from agent.safety.standing import Standing
+from agent.safety.verdict import Approved, approves
+from drivers.errors import DeviceRefusedError, DriverError
+from drivers.ntcip.controller import SignalController
+
+
+class JunctionGuard(Guarded):
+    """Owns one signal controller. The only object in the system that can write to it."""
+
+    def __init__(
+        self,
+        junction: Junction,
+        site: Site,
+        controller: SignalController,
+        records: Records,
+        surroundings: Surroundings,
+        clock: Clock,
+    ) -> None:
+        super().__init__(records, surroundings, clock)
+        self._junction = junction
+        self._site = site
+        self._controller = controller
+        self._memory = JunctionMemory()
+        self._observed: JunctionObserved | None = None
+        self._lease: Lease | None = None
+        self._refreshed_at_ms = 0
+        self._flash_at_ms: int | None = None
+        self._fault_seen_at_ms: int | None = None
+
+    @property
+    def equipment(self) -> Junction:
+        """The commissioned facts."""
+        return self._junction
+
+    @property
+    def observed(self) -> JunctionObserved | None:
+        """The last observation."""
+        return self._observed
+
+    def values(self) -> Iterator[tuple[str, Scalar]]:
+        """Named points of the last observation."""
+        return iter(()) if self._observed is None else junction_points(self._observed, self._junction)
+
+    def standing(self, now_ms: int) -> Standing:
+        """What the kernel must know beside the observation."""
+        return Standing(
+            mode=self.mode(),
+            latch=self.latch,
+            presence=self.surroundings.presence,
+            flash_requested_at_ms=self._flash_at_ms,
+            fault_seen_at_ms=self._fault_seen_at_ms,
+        )
+
+    def holding(self) -> str:
+        """The lease in force."""
+        if self._lease is None:
+            return ""
+        left_s = max(0, self._lease.ends_at_ms - self.clock.now_ms()) // 1000
+        match self._lease.approved.command:
+            case SelectPlan(plan=plan):
+                return f"plan {plan} for another {left_s} s"
+            case _:
+                return f"flash for another {left_s} s"
+
+    async def tick(self) -> None:
+        """Observe once; trip if a rule is broken; keep or end the lease."""
+        try:
+            seen = await self._controller.observe()
+        except DriverError as error:
+            await self.lost(str(error))
+            return
+        await self.reached()
+        self._observed = seen
+        self._memory, trips = watch(self._memory, seen, self._junction)
+        if trips:
+            await self._trip(trips)
+        await self._keep_lease()
+
+    async def _trip(self, trips: tuple[Trip, ...]) -> None:
+        """SR-02's order: release, latch on disk, sealed record; flash once when a second sample confirms.
+
+        The flash request goes out before its own record: the latch is on disk since the first sample, and a crash
+        in between costs a second request at most, never the only one.
+        """
+        now_ms = self.clock.now_ms()
+        if any(trip.response >= Response.RELEASE_AND_LATCH for trip in trips):
+            self._fault_seen_at_ms = now_ms
+        reaction = react(trips, self.standing(now_ms), now_ms, self.clock.unix_ms())
+        released = ""
+        if reaction.release is not None:
+            self._lease = None
+            released = await self._attempt("release", self._controller.release(reaction.release))
+        if reaction.flash is not None:
+            self._flash_at_ms = now_ms
+            requested = await self._attempt("flash request", self._controller.flash(reaction.flash))
+            await self.records.event("trip.flash", self._junction.id, trips[0].rule, requested, self._inputs())
+        if reaction.latch is not None:
+            await self.records.set_latch(reaction.latch)
+        if reaction.release is not None or reaction.alarm:
+            for trip in trips:
+                await self.records.event("trip", self._junction.id, trip.rule, trip.reason, self._inputs(released))
+
+    async def _attempt(self, what: str, sending: Awaitable[None]) -> str:
+        try:
+            await sending
+        except DriverError as error:
+            return f"{what} not confirmed: {error}"
+        return f"{what} confirmed"
+
+    def _inputs(self, released: str = "") -> dict[str, Scalar]:
+        """What was seen, kept with each decision."""
+        seen = self._observed
+        if seen is None:
+            return {}
+        detail: dict[str, Scalar] = {
+            "aspects": aspects(seen, self._junction),
+            "greens": seen.greens,
+            "yellows": seen.yellows,
+            "pattern": seen.pattern,
+            "flash": FLASH_WORDS.get(seen.flash_status, str(seen.flash_status)),
+        }
+        if released:
+            detail["release"] = released
+        return detail
+
+    async def _keep_lease(self) -> None:
+        """Refresh at half the watchdog, judged again each time; release when it is due."""
+        lease, now_ms = self._lease, self.clock.now_ms()
+        if lease is None:
+            return
+        if why := due(lease, now_ms, self.surroundings.fleet == "silent"):
+            await self._end_lease(why)
+            return
+        if now_ms - self._refreshed_at_ms < refresh_period_ms(self._junction):
+            return
+        if refused := may_refresh(lease, self._site, self._observed, self.standing(now_ms), now_ms):
+            await self._end_lease(f"{refused.rule}: {refused.reason}")
+            return
+        self._refreshed_at_ms = now_ms
+        try:
+            await self._controller.refresh(cast("Approved[SelectPlan] | Approved[RequestFlash]", lease.approved))
+        except DriverError as error:
+            await self.lost(str(error))
+
+    def _hold(self, approved: Approved[Leased]) -> None:
+        self._lease = granted(approved)
+        self._refreshed_at_ms = self.clock.now_ms()
+
+    async def _end_lease(self, why: str) -> None:
+        self._lease = None
+        command = ReleaseJunction(self._junction.id, LOCAL_PLAN)
+        now_ms = self.clock.now_ms()
+        verdict = judge(command, self._site, self._observed, self.standing(now_ms), now_ms)
+        assert isinstance(verdict, Approved)
+        released = await self._attempt("release", self._controller.release(verdict))
+        await self.records.event("lease.end", self._junction.id, "", f"{why}; {released}")
+
+    async def act(self, approved: Approved[Command]) -> Acted:
+        """Carry out a plan, a flash or a release and read it back."""
+        try:
+            if approves(approved, SelectPlan):
+                await self._controller.select_plan(approved)
+                self._hold(approved)
+                return Acted("done", f"plan {approved.command.plan} requested and read back", self.state())
+            if approves(approved, RequestFlash):
+                self._flash_at_ms = self.clock.now_ms()
+                await self._controller.flash(approved)
+                self._hold(approved)
+                return Acted("done", "flash requested and read back", self.state())
+            assert approves(approved, ReleaseJunction), f"the kernel approved {approved} for a junction"
+            self._lease = None
+            await self._controller.release(approved)
+            return Acted("done", "released and read back", self.state())
+        except DeviceRefusedError as error:
+            return Acted("failed", f"the controller refused: {error}", self.state())
+        except DriverError as error:
+            return Acted("unknown", f"not confirmed: {error}", "state not confirmed; the controller runs on by itself")
+
+    def state(self) -> str:
+        """One sentence for a person."""
+        seen = self._observed
+        if seen is None:
+            return "not observed yet"
+        control = CONTROL_WORDS.get(seen.control_status, "unknown")
+        flash = "" if seen.flash_status == 2 else f", flash: {FLASH_WORDS.get(seen.flash_status, 'unknown')}"
+        return f"aspects {aspects(seen, self._junction)}, pattern {seen.pattern}, {control}{flash}"
+
+    async def release(self) -> None:
+        """End a lease in order before the process stops, and let go of the controller."""
+        if self._lease is not None:
+            await self._end_lease("the guard stops")
+        await self._controller.close()

@@ -1,0 +1,189 @@
+"""The guard process: wire everything together, scan on a fixed beat, stop in order."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from agent.guard.bollard import BollardGuard
+from agent.guard.desk import Desk
+from agent.guard.executor import GuardExecutor
+from agent.guard.guarded import Guarded
+from agent.guard.presence import PresenceWatch
+from agent.guard.records import STREAM, Records
+from agent.guard.surroundings import Surroundings
+from agent.ledger.errors import LedgerError
+from agent.ledger.ledger import Ledger
+from agent.model.equipment import Bollard, Junction
+from agent.model.identity import EquipmentId
+from agent.model.site import Address, Cabinet, ModbusLink, SnmpLink
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Gatekeeper
+from agent.process.liveness import Liveness, notify
+from agent.process.server import LocalServer
+from agent.process.trustfiles import read_trust
+from agent.wire.errors import TrustError
+from agent.wire.gate import CommandGate, Nonces
+from agent.wire.messages import Value
+from drivers.errors import ProfileError
+from drivers.modbus.bollard import BollardDriver
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.profile import load_profile
+from drivers.modbus.unit import ModbusUnit
+
+LATE_MS = 20  # a tick this late is counted: design.md, soft real time
+SCAN_DEADLINE_MS = 5_000  # a scan loop that has not come round by then is stuck, and systemd restarts us
+WATCHDOG_PERIOD_S = 3.0
+STOP_TIMEOUT_S = 5.0
+
+
+class GuardSetupError(Exception):
+    """The guard cannot start; the reason is for the person who installs it."""
+
+
+class Guard:
+    """One running guard."""
+
+    def __init__(self, cabinet: Cabinet, home: Path, clock: Clock) -> None:
+        self._cabinet = cabinet
+        self._clock = clock
+        self._profiles = home / cabinet.profiles
+        state = home / cabinet.state
+        site = cabinet.site
+        try:
+            trust = read_trust(state / "keys", "guard", site.city)
+        except TrustError as error:
+            raise GuardSetupError(str(error)) from error
+        self.records = Records(
+            lambda: Ledger(state / "guard.db", trust.signer, site.city, site.gateway, (STREAM,), clock)
+        )
+        self.surroundings = Surroundings(site, trust.ring, clock, fleet_expected=cabinet.broker is not None)
+        self.lines: dict[Address, ModbusLine] = {}
+        self.presence = self._presence()
+        self.guarded: Mapping[EquipmentId, Guarded] = dict(self._guarded())
+        executor = GuardExecutor(site, self.guarded, self.records, clock)
+        gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
+        self.gatekeeper = Gatekeeper(site.city, site.gateway, gate, trust.signer, executor, clock)
+        desk = Desk(
+            site, self.guarded, self.gatekeeper, self.records, self.surroundings, clock, self.figures, os.getpid()
+        )
+        self.server = LocalServer(state / "guard.sock", desk.answer)
+        self.late_ticks: dict[str, int] = dict.fromkeys(self.guarded, 0)
+        self.ticks = 0
+        self.liveness = Liveness()
+
+    def _line(self, address: Address) -> ModbusLine:
+        if address not in self.lines:
+            self.lines[address] = ModbusLine(address)
+        return self.lines[address]
+
+    def _unit(self, link: ModbusLink) -> ModbusUnit:
+        profile = load_profile(self._profiles, link.profile)
+        return ModbusUnit(self._line(link.address), link.unit, profile, now_ms=self._clock.now_ms)
+
+    def _presence(self) -> PresenceWatch | None:
+        inputs = self._cabinet.presence
+        if inputs is None:
+            return None
+        return PresenceWatch(inputs, self._unit(inputs.link), self.surroundings, self._clock)
+
+    def _guarded(self) -> Iterator[tuple[EquipmentId, Guarded]]:
+        for equipment in self._cabinet.site.equipment.values():
+            match equipment, self._cabinet.links.get(equipment.id):
+                case Junction(), SnmpLink() as link:
+                    yield equipment.id, self._junction(equipment, link)
+                case Bollard(), ModbusLink() as link:
+                    yield equipment.id, self._bollard(equipment, link)
+                case _:
+                    pass  # The agent's.
+
+    def _junction(self, junction: Junction, link: SnmpLink) -> Guarded:
+        from agent.guard.junction import JunctionGuard  # SNMP costs 10 MB: only where there is a junction.
+        from drivers.ntcip.controller import SignalController
+
+        mask = sum(group.bit for group in junction.groups)
+        controller = SignalController(link, junction.id, mask, now_ms=self._clock.now_ms)
+        return JunctionGuard(junction, self._cabinet.site, controller, self.records, self.surroundings, self._clock)
+
+    def _bollard(self, bollard: Bollard, link: ModbusLink) -> Guarded:
+        driver = BollardDriver(self._unit(link), bollard.id)
+        return BollardGuard(bollard, driver, self.records, self.surroundings, self._clock)
+
+    async def run(self) -> None:
+        """Scan and answer until SIGTERM; then release what is held."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await self.records.open()
+        await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
+        try:
+            async with self.server.serving(), asyncio.TaskGroup() as group:
+                scans = [group.create_task(self._scan(key, each), name=key) for key, each in self.guarded.items()]
+                if self.presence is not None:
+                    scans.append(group.create_task(self.presence.run(), name="presence"))
+                scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
+                await stop.wait()
+                for scan in scans:
+                    scan.cancel()
+            await self._release()
+        finally:
+            for line in self.lines.values():
+                await line.close()
+            await self.records.close()
+
+    async def _scan(self, name: str, guarded: Guarded) -> None:
+        """Tick on a fixed monotonic beat; a missed slot is skipped and counted, never made up in a burst."""
+        period_ms = self._cabinet.observe_ms
+        self.liveness.register(name, SCAN_DEADLINE_MS, self._clock.now_ms())
+        next_ms = self._clock.now_ms()
+        while True:  # As long as the process: this is the guard.
+            await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
+            if self._clock.now_ms() - next_ms > LATE_MS:
+                self.late_ticks[name] += 1
+            await guarded.tick()
+            self.ticks += 1
+            now_ms = self._clock.now_ms()
+            self.liveness.beat(name, now_ms)
+            next_ms += period_ms * max(1, -(-(now_ms - next_ms) // period_ms))
+
+    async def _feed_watchdog(self) -> None:
+        notify("READY=1")
+        while True:  # As long as the process.
+            late = self.liveness.late(self._clock.now_ms())
+            notify(f"STATUS=late: {', '.join(late)}" if late else "WATCHDOG=1")
+            await asyncio.sleep(WATCHDOG_PERIOD_S)
+
+    async def _release(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                for guarded in self.guarded.values():
+                    await guarded.release()
+                await self.records.event("guard.stop", "", "", "stopped in order; controls released")
+        except TimeoutError:
+            return  # The controllers' own watchdogs drop what we could not.
+
+    def figures(self) -> dict[str, Value]:
+        """Counters for the status page."""
+        figures: dict[str, Value] = {"ticks": self.ticks, "late ticks": sum(self.late_ticks.values())}
+        if self.records.failures:
+            figures["disk failures"] = self.records.failures
+            figures["last disk failure"] = self.records.last_failure
+        return figures | {f"socket {why}": n for why, n in self.server.rejected.items() if n}
+
+
+async def run(cabinet: Cabinet, home: Path) -> None:
+    """Run the guard of one cabinet.
+
+    Args:
+        home: the site file's folder; the file's relative paths start there.
+
+    Raises:
+        GuardSetupError: keys, profiles or ledger cannot be used; nothing was sent to any equipment.
+    """
+    try:
+        guard = Guard(cabinet, home, Clock())
+        await guard.run()
+    except (ProfileError, LedgerError) as error:
+        raise GuardSetupError(str(error)) from error

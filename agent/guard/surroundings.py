@@ -1,0 +1,66 @@
+"""What holds for the whole cabinet: is the fleet there, is somebody at the open door."""
+
+from collections.abc import Iterator
+
+from agent.model.observation import ClockQuality, Presence
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.safety.mode import Mode, ModeEntry, worst
+from agent.wire.errors import TopicError
+from agent.wire.leadership import Leadership
+from agent.wire.messages import Ack
+from agent.wire.sealing import open_ack, open_state
+from agent.wire.topics import parse
+from agent.wire.trust import KeyRing
+
+
+class Surroundings:
+    """Fleet and presence, as the guard itself has verified them.
+
+    The agent only carries fleet messages: each is opened here, and a replayed one does not count as the fleet's voice.
+    """
+
+    def __init__(self, site: Site, ring: KeyRing, clock: Clock, *, fleet_expected: bool) -> None:
+        self._site = site
+        self._ring = ring
+        self._clock = clock
+        self._fleet_expected = fleet_expected
+        self._leadership = Leadership()
+        self.started_ms = clock.now_ms()
+        self.presence: Presence | None = None
+
+    def fleet_message(self, topic_text: str, sealed: bytes) -> Ack | None:
+        """Take a fleet message; return it if it is an ack for this gateway.
+
+        Raises:
+            WireError, TrustError: not believed; nothing changed.
+        """
+        topic = parse(topic_text)
+        unix_ms = self._clock.unix_ms() if self._clock.quality() is not ClockQuality.UNKNOWN else None
+        if topic.city != self._site.city:
+            raise TopicError(f"not for this guard: {topic}")
+        if topic.direction == "fleet":
+            state = open_state(self._ring, sealed, topic, unix_ms)
+            self._leadership.receive(state, self._clock.now_ms(), unix_ms)
+            return None
+        if (topic.gateway, topic.message_class) != (self._site.gateway, "ack"):
+            raise TopicError(f"not for this guard: {topic}")
+        ack = open_ack(self._ring, sealed, topic, unix_ms)
+        return ack if self._leadership.accepts(ack.term) else None
+
+    @property
+    def fleet(self) -> str:
+        """``none`` if no broker is configured, else ``up`` or ``silent``."""
+        if not self._fleet_expected:
+            return "none"
+        heard_at_ms = self._leadership.heard_at_ms
+        since_ms = self.started_ms if heard_at_ms is None else heard_at_ms
+        return "silent" if self._clock.now_ms() - since_ms > self._site.fleet_silence_ms else "up"
+
+    def mode(self) -> ModeEntry:
+        """The worst mode that holds for the whole cabinet."""
+        return worst(self._entries())
+
+    def _entries(self) -> Iterator[ModeEntry]:
+        if self.fleet == "silent":
+            yield ModeEntry(Mode.AUTONOMOUS, "SR-11: the fleet is silent", "the fleet's next signed state")

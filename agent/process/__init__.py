@@ -1,0 +1,1 @@
+"""What guard and agent share as processes: clock, local socket, liveness."""

@@ -1,0 +1,108 @@
+"""The unix socket both processes serve: who may speak is decided by the kernel's peer credentials."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from agent.wire.errors import WireError
+from agent.wire.local import FRAME_BYTES_MAX, LENGTH_BYTES, Failed, Reply, Request, decode_request, frame
+
+IDLE_TIMEOUT_S = 60.0
+REPLY_TIMEOUT_S = 15.0  # a bollard's read-back is the slowest thing asked for
+CLIENTS_MAX = 16
+_UCRED = struct.Struct("3i")
+
+Answer = Callable[[Request], Awaitable[Reply]]
+
+
+class LocalServer:
+    """Serve requests one at a time per connection; count what was turned away.
+
+    Args:
+        answer: makes the reply. It raises nothing but our own bugs.
+        groups: numeric group ids whose members may speak, besides root and our own user.
+    """
+
+    def __init__(self, path: Path, answer: Answer, groups: frozenset[int] = frozenset()) -> None:
+        self._path = path
+        self._answer = answer
+        self._groups = groups
+        self._clients: set[asyncio.Task[None]] = set()
+        self.rejected: dict[str, int] = {"peer": 0, "frame": 0, "busy": 0, "slow": 0}
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen for as long as the context lasts. A socket left by a dead process is replaced."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, str(self._path), limit=FRAME_BYTES_MAX)
+        self._path.chmod(0o660)
+        try:
+            yield
+        finally:
+            server.close()
+            for client in self._clients:
+                client.cancel()
+            await asyncio.gather(*self._clients, return_exceptions=True)
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            if len(self._clients) > CLIENTS_MAX:
+                self.rejected["busy"] += 1
+            elif not self._may_speak(writer):
+                self.rejected["peer"] += 1
+            else:
+                await self._converse(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # The peer went away; it has no claim on an answer.
+        except asyncio.CancelledError:
+            pass  # We are closing; the stream protocol would log a cancelled handler as a fault.
+        finally:
+            self._clients.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
+
+    def _may_speak(self, writer: asyncio.StreamWriter) -> bool:
+        """Root, our own user, or a member of an allowed group (SO_PEERCRED: filled in by the kernel at connect)."""
+        sock = writer.get_extra_info("socket")
+        _pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return uid in (0, os.getuid()) or gid in self._groups
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:  # Until the peer closes, falls silent, or breaks the grammar.
+            try:
+                async with asyncio.timeout(IDLE_TIMEOUT_S):
+                    length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                    if length > FRAME_BYTES_MAX:
+                        self.rejected["frame"] += 1
+                        return
+                    body = await reader.readexactly(length)
+            except TimeoutError:
+                self.rejected["slow"] += 1
+                return
+            writer.write(frame(await self._reply(body)))
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                await writer.drain()
+
+    async def _reply(self, body: bytes) -> Reply:
+        try:
+            request = decode_request(body)
+        except WireError as error:
+            self.rejected["frame"] += 1
+            return Failed(f"{error}; nothing was done")
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                return await self._answer(request)
+        except TimeoutError:
+            self.rejected["slow"] += 1
+            return Failed("no answer in time; if a command was under way its outcome is in the log")

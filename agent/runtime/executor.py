@@ -1,0 +1,86 @@
+"""The agent behind the gate: lighting segments, judged by the same kernel as everything else."""
+
+from collections.abc import Mapping
+
+from agent.model.command import Command
+from agent.model.equipment import Lamp
+from agent.model.identity import EquipmentId
+from agent.model.observation import Quality, Scalar
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Acted
+from agent.runtime.journal import Journal
+from agent.runtime.points import PointTable
+from agent.runtime.recorder import Recorder
+from agent.runtime.segment import SegmentControl
+from agent.safety.kernel import judge
+from agent.safety.standing import Standing
+from agent.safety.verdict import Approved, Refused
+from agent.wire.messages import Outcome
+
+
+class AgentExecutor:
+    """Implements ``agent.process.gatekeeper.Executor`` for unprotected equipment."""
+
+    def __init__(
+        self,
+        site: Site,
+        segments: Mapping[EquipmentId, SegmentControl],
+        table: PointTable,
+        journal: Journal,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._site = site
+        self._segments = segments
+        self._table = table
+        self._journal = journal
+        self._recorder = recorder
+        self._clock = clock
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Issuer kid -> newest counter on disk."""
+        return self._journal.counters
+
+    async def store_counter(self, kid: str, counter: int) -> None:
+        """Return only when the counter is on disk."""
+        await self._journal.store_counter(kid, counter)
+
+    def judge(self, command: Command) -> Approved[Command] | Refused:
+        """Ask the kernel."""
+        now_ms = self._clock.now_ms()
+        segment = self._segments.get(command.equipment)
+        if segment is not None:
+            return segment.judge(command, now_ms)
+        equipment = self._site.equipment.get(command.equipment)
+        if isinstance(equipment, Lamp):
+            return Refused("SR-01", f"{equipment.id} is driven by its segment: command {equipment.segment}")
+        return judge(command, self._site, None, Standing(), now_ms)
+
+    async def act(self, approved: Approved[Command]) -> Acted:
+        """Carry out and read back."""
+        return await self._segments[approved.command.equipment].act(approved, self._clock.now_ms())
+
+    def state(self, equipment: EquipmentId) -> str:
+        """What is known about the equipment."""
+        segment = self._segments.get(equipment)
+        return "nothing of it is controlled here" if segment is None else segment.state()
+
+    def value_of(self, point: str) -> Scalar:
+        """A point's present good value, or None."""
+        equipment, _, name = point.partition("/")
+        seen = self._table.of(EquipmentId(equipment)).get(name)
+        return seen.value if seen is not None and seen.quality is Quality.GOOD else None
+
+    async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
+        """Seal the outcome into the audit stream."""
+        detail = {
+            "command": outcome.command_id,
+            "verb": outcome.verb,
+            "issuer": outcome.issuer,
+            "state": outcome.state,
+            **detail,
+        }
+        text = f"{outcome.verb}: {outcome.reason}"
+        await self._recorder.event("audit", f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail)

@@ -1,0 +1,87 @@
+"""The guard as the agent sees it: mirrored observations, its safety stream for the courier, commands passed through.
+
+The agent is a courier here. What the guard says of itself is shown as the guard's word; nothing is decided on it.
+"""
+
+import asyncio
+
+from agent.model.identity import EquipmentId
+from agent.model.observation import Quality
+from agent.process.client import LocalClient, PeerDownError
+from agent.process.clock import Clock
+from agent.runtime.points import PointTable
+from agent.runtime.recorder import Recorder
+from agent.wire.local import EquipmentIs, EquipmentView, GetEquipment, GetStatus, Reply, Request, Status
+
+MIRROR_TIMEOUT_S = 2.0
+
+
+class GuardMirror:
+    """Asks the guard on every poll; remembers its last answer and how old it is."""
+
+    def __init__(
+        self, client: LocalClient, table: PointTable, recorder: Recorder, clock: Clock, period_ms: int
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._recorder = recorder
+        self._clock = clock
+        self._period_ms = period_ms
+        self.views: dict[EquipmentId, EquipmentView] = {}
+        self.status: Status | None = None
+        self.seen_at_ms: int | None = None
+        self.is_up = False
+        self._modes: dict[EquipmentId, str] = {}
+
+    async def ask(self, request: Request) -> Reply:
+        """Pass a request to the guard.
+
+        Raises:
+            PeerDownError: it does not answer.
+        """
+        return await self._client.ask(request)
+
+    async def run(self) -> None:
+        """Mirror for as long as the process lasts."""
+        next_ms = self._clock.now_ms()
+        while True:
+            await self.look()
+            now_ms = self._clock.now_ms()
+            next_ms += self._period_ms * max(1, -(-(now_ms - next_ms) // self._period_ms))
+            await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
+
+    async def look(self) -> None:
+        """Ask once."""
+        try:
+            status = await self._client.ask(GetStatus(), MIRROR_TIMEOUT_S)
+            answer = await self._client.ask(GetEquipment(""), MIRROR_TIMEOUT_S)
+        except PeerDownError as error:
+            await self._lost(str(error))
+            return
+        if not isinstance(status, Status) or not isinstance(answer, EquipmentIs):
+            await self._lost("the guard answers something else")
+            return
+        self.status = status
+        self.seen_at_ms = self._clock.now_ms()
+        if not self.is_up:
+            self.is_up = True
+            await self._recorder.event("alarm", "guard.back", "", "", f"the guard answers, pid {status.pid}")
+        for view in answer.equipment:
+            await self._take(view)
+
+    async def _take(self, view: EquipmentView) -> None:
+        key = EquipmentId(view.id)
+        self.views[key] = view
+        points = [(point.name, point.value, Quality(point.quality), point.t_ms) for point in view.points]
+        points.append(("mode", view.mode, Quality.GOOD, self._clock.unix_ms()))
+        points.append(("holding", view.holding.split(" for another")[0], Quality.GOOD, self._clock.unix_ms()))
+        latch = "" if view.latch is None else f"{view.latch.rule}: {view.latch.reason}"
+        points.append(("latch", latch, Quality.GOOD, self._clock.unix_ms()))
+        self._recorder.changes("state", self._table.take_view(key, points))
+
+    async def _lost(self, why: str) -> None:
+        if self.is_up:
+            self.is_up = False
+            await self._recorder.event("alarm", "guard.lost", "", "", why)
+        for key in self.views:
+            self._recorder.changes("state", self._table.silence(key))

@@ -1,0 +1,202 @@
+"""``armoire-sim district``: a whole district on one machine, real processes on real wires.
+
+Embedded broker, three cabinets with their simulated hardware, fleet manager. Everything is restarted when it ends, so
+any process may be killed to see what happens. Ctrl-C stops all of it.
+"""
+
+import asyncio
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from agent.cli.supervisor import Program, Supervisor
+from agent.wire.demotrust import make_demo_trust
+
+CITY = "dijon"
+GATEWAYS = ("gw-darcy", "gw-republique", "gw-liberation")
+OPERATORS = ("alice", "bruno")
+SITES = Path(__file__).resolve().parent.parent / "configs" / "sites"
+PROFILES = SITES.parent / "profiles"
+READY_TIMEOUT_S = 60.0
+BROKER, HARDWARE, FLEET, CABINETS = range(4)
+_WIRES = {  # the addresses written in configs/sites
+    "lighting": "127.0.0.1:15020",
+    "presence": "127.0.0.1:15021",
+    "bollards": "127.0.0.1:15022",
+    "signals": "127.0.0.1:16161",
+    "broker": "127.0.0.1:1883",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on 127.0.0.1."""
+
+    broker: int
+    http: int
+    wires: dict[str, int]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free for TCP and UDP a moment ago."""
+    taken: list[socket.socket] = []
+    ports = []
+    try:
+        while len(ports) < count:
+            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            taken += (tcp, udp)
+            tcp.bind(("127.0.0.1", 0))
+            port = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+    finally:
+        for each in taken:
+            each.close()
+    return ports
+
+
+def choose_ports(http: int) -> Ports:
+    """The console on ``http`` if it is free, everything else wherever there is room."""
+    broker, spare, *rest = free_ports(6)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", http))
+        except OSError:
+            http = spare
+    wires = ("lighting", "presence", "bollards", "signals")
+    return Ports(broker, http, dict(zip(wires, rest, strict=True)))
+
+
+def lay_out(folder: Path, ports: Ports) -> None:
+    """Make keys, site files and state folders; keep them if they are there, so that a second run goes on.
+
+    Site files are the examples of ``configs/sites`` with the simulators' own addresses.
+    """
+    trust = folder / "trust"
+    if not (trust / "keys.sealed").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        trust.mkdir(parents=True, mode=0o700)
+        make_demo_trust(trust, CITY, GATEWAYS, OPERATORS, now_ms=time.time_ns() // 1_000_000)
+    addresses = {**ports.wires, "broker": ports.broker}
+    for gateway in GATEWAYS:
+        home = folder / gateway
+        home.mkdir(parents=True, exist_ok=True)
+        text = (SITES / f"{gateway}.toml").read_text()
+        for wire, written in _WIRES.items():
+            text = text.replace(written, f"127.0.0.1:{addresses[wire]}")
+        text = text.replace('"../profiles"', f'"{PROFILES}"')
+        (home / "site.toml").write_text(text)
+        keys = home / "state" / "keys"
+        if not keys.exists():
+            keys.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(trust / "gateways" / gateway, keys)
+
+
+def programs(folder: Path, ports: Ports) -> tuple[Program, ...]:
+    """Every process of the district, in the order they start."""
+    python = sys.executable
+    simulator = (python, "-m", "simulators.cli")
+    control = folder / "control"
+    control.mkdir(exist_ok=True)
+
+    def hardware(name: str, kind: str, *more: str) -> Program:
+        port = ports.wires[name]
+        place = str(control / f"{name}.sock")
+        return Program(name, (*simulator, kind, "--port", str(port), "--control", place, *more), HARDWARE)
+
+    fleet = (python, "-m", "fleet.cli", "serve", "--dir", str(folder / "fleet"), "--trust", str(folder / "trust"))
+    fleet += ("--broker", f"mqtt://127.0.0.1:{ports.broker}", "--http", f"127.0.0.1:{ports.http}")
+    return (
+        Program("broker", (python, "-m", "simulators.broker", str(ports.broker), str(folder / "broker")), BROKER),
+        hardware("lighting", "cabinet"),
+        hardware("presence", "cabinet"),
+        hardware("bollards", "bollards", "--count", "3"),
+        hardware("signals", "controller"),
+        Program("fleet", fleet, FLEET),
+        *(
+            Program(gateway, (python, "-m", "agent.cli.main", "run", str(folder / gateway / "site.toml")), CABINETS)
+            for gateway in GATEWAYS
+        ),
+    )
+
+
+async def _when_ready(url: str, console: Console, folder: Path) -> None:
+    """Show progress until every cabinet's state has arrived at the fleet, then say what to try."""
+    started_s = time.monotonic()
+    with console.status("starting the district") as status:
+        async with httpx.AsyncClient(timeout=2.0) as client:
+            while (waited_s := time.monotonic() - started_s) < READY_TIMEOUT_S:
+                up, equipment = await _census(client, url)
+                if up == len(GATEWAYS) and equipment:
+                    break
+                status.update(
+                    f"starting the district: {up} of {len(GATEWAYS)} cabinets have reported ({waited_s:.0f} s)"
+                )
+                await asyncio.sleep(0.25)
+            else:
+                console.print("[red]not every cabinet has reported within a minute; see the log[/]", folder / "log")
+    console.print(_welcome(url, folder, time.monotonic() - started_s))
+
+
+async def _census(client: httpx.AsyncClient, url: str) -> tuple[int, bool]:
+    """How many gateways are up, and whether equipment with values is there."""
+    try:
+        district = (await client.get(f"{url}/api/district")).json()
+    except (httpx.HTTPError, ValueError):
+        return 0, False
+    up = sum(gateway["link"] == "up" for gateway in district["gateways"])
+    return up, any(equipment["points"] for equipment in district["equipment"])
+
+
+def _welcome(url: str, folder: Path, seconds: float) -> str:
+    republique, liberation, darcy = (folder / name / "state" for name in ("gw-republique", "gw-liberation", "gw-darcy"))
+    control = folder / "control"
+    return f"""
+The district runs ({seconds:.0f} s). Console: [bold]{url}/[/]   API: {url}/schema   log: {folder / "log"}
+
+Try, in another terminal (PATH=.venv/bin:$PATH):
+  armoire --state {liberation} status
+  armoire --state {liberation} bollard raise bollard-vauban
+  armoire-sim set {control / "bollards.sock"} --unit 2 loop_a=true && \\
+    armoire --state {liberation} bollard raise bollard-vauban          [dim]refused by SR-19[/]
+  armoire --state {darcy} lamp set seg-darcy-1 5 --for 10m             [dim]refused by LR-01 at night[/]
+  armoire-sim fault {control / "signals.sock"} stuck_green:4 && \\
+    armoire --state {republique} why j-republique                      [dim]trips, releases, latches[/]
+
+Ctrl-C stops everything.
+"""
+
+
+async def run(folder: Path, http: int) -> None:
+    """Run the district until Ctrl-C."""
+    ports = choose_ports(http)
+    lay_out(folder, ports)
+    console = Console(highlight=False, soft_wrap=True)
+    with (folder / "log").open("a") as log:
+
+        def tell(text: str) -> None:
+            print(time.strftime("%H:%M:%S"), text, file=log, flush=True)
+
+        supervisor = Supervisor(programs(folder, ports), tell, output=log)
+        async with asyncio.TaskGroup() as group:
+            greeting = group.create_task(_when_ready(f"http://127.0.0.1:{ports.http}", console, folder))
+            await supervisor.run()
+            greeting.cancel()
+    console.print("Everything has stopped.")
+
+
+def district(folder: Path, http: int) -> int:
+    """Entry point of the command."""
+    asyncio.run(run(folder.resolve(), http))
+    return 0
