@@ -13,6 +13,7 @@ import { longTime, time } from "./words.js";
 
 const LIST_LENGTH = 200;
 const REORDER_MS = 5_000;
+const DRAW_MS = 200;
 const OPERATOR_KEY = "armoire.operator";
 
 const district = new District();
@@ -26,6 +27,7 @@ const sheet = new Sheet(byId("sheet"), district, desk, { close: () => pick(null)
 const board = new GatewayBoard(byId("gateways"), district, showGateway);
 const link = new Link({ state: linkChanged, district: takeDistrict, event: takeEvent });
 let framed = false;
+let drawnMs = 0;
 let reorderedMs = 0;
 let listsProblem = "";
 
@@ -100,20 +102,22 @@ function takeCommand(command) {
   showHeader();
 }
 
-// Many changes, one frame.
+// Many changes, one picture; and no more pictures a second than an eye or a city of 34,000 lamps has use for.
 function draw() {
   if (framed) return;
   framed = true;
-  requestAnimationFrame(() => {
+  const waitMs = Math.max(0, Math.min(DRAW_MS, drawnMs + DRAW_MS - Date.now()));
+  setTimeout(() => requestAnimationFrame(() => {
     framed = false;
     const nowMs = Date.now();
+    drawnMs = nowMs;
     map.update(district.takeChanged(), nowMs);
     table.refresh(nowMs);
     sheet.update(nowMs);
     if (board.node.open) board.update();
     setText(byId("count"), `${table.order.length} of ${district.equipment.size}`);
     showHeader();
-  });
+  }), waitMs);
 }
 
 function tick() {
@@ -142,6 +146,7 @@ function showHeader() {
   const stale = link.state === "stale";
   if (stale) notice(`No connection to the manager: ${link.detail}. Everything below is as of ${time(link.heardMs)} and is not live. Trying again by itself.`);
   else if (link.state === "connecting" && link.detail) notice(`No connection to the manager yet: ${link.detail}. Trying again by itself.`);
+  else if (district.broker !== "connected") notice(`The manager has no connection to its broker: ${district.broker}. No gateway can be heard or commanded.`);
   else notice(listsProblem);
   showFigures();
   showAlarms();

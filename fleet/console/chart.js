@@ -58,11 +58,19 @@ export class Chart {
       const rows = await api.history(this.equipment, point, Date.now() + this.district.clockOffsetMs - this.spanMs, SAMPLES_MAX);
       if (point !== this.picker.value) return;
       this.samples = rows.filter((row) => Number.isFinite(row.t_ms)).sort((a, b) => a.t_ms - b.t_ms);
+      if (!this.samples.length) this.samples = this.#unchanged(point);
       this.failed = "";
     } catch (error) {
       this.failed = error.message;
     }
     this.#draw(Date.now());
+  }
+
+  // Values are recorded when they change: none since the start of the chart means that the present one has held.
+  #unchanged(point) {
+    const held = this.equipment.points[point];
+    const startMs = Date.now() + this.district.clockOffsetMs - this.spanMs;
+    return held && held.t_ms < startMs ? [{ ...held, t_ms: startMs }] : [];
   }
 
   #draw(nowMs) {

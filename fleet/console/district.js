@@ -14,6 +14,8 @@ export class District {
     this.city = "";
     this.fleet = "";
     this.term = null;
+    /** "connected", or why the manager hears no gateway. */
+    this.broker = "connected";
     this.equipment = new Map();
     this.gateways = new Map();
     /** True while this page hears the manager; set by the page's link. */
@@ -31,6 +33,7 @@ export class District {
     this.city = answer.city ?? "";
     this.fleet = answer.fleet ?? "";
     this.term = answer.term ?? null;
+    this.broker = answer.broker ?? "connected";
     if (Number.isFinite(answer.t_ms)) this.clockOffsetMs = answer.t_ms - nowMs;
     this.gateways = new Map((answer.gateways ?? []).map((gateway) => [gateway.id, gateway]));
     const before = this.equipment;

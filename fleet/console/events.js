@@ -6,7 +6,7 @@ import { spaced, time } from "./words.js";
 
 const EVENTS_MAX = 300;
 const COMMANDS_MAX = 100;
-const ALARM = /^(trip|alarm|latch\.set|fault|fork|link\.(lost|down)|quarantine|conflict|breaker|clone)/;
+const ALARM = /^(trip|alarm|latch\.set|fault|fork|(link|gateway)\.lost|quarantine|conflict|breaker|clone)/;
 const WARNING = /(refused|expired|failed|unknown|lost|stale|mode|reject|silent|gap)/;
 
 /** "alarm", "warn" or "plain", from the kind of an event. */

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
-from tests.console.manager import CannedManager
+from tests.console.canned import CannedFleet
 
 VIEW = {"width": 1440, "height": 900}
 NOT_FETCHED = ("data:", "blob:")
@@ -83,14 +83,12 @@ async def watched(browser: Browser, address: str, color_scheme: str = "dark") ->
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def manager() -> AsyncIterator[CannedManager]:
-    async with CannedManager() as canned:
-        yield canned
+async def canned() -> AsyncIterator[CannedFleet]:
+    async with CannedFleet() as fleet:
+        yield fleet
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def console(browser: Browser, manager: CannedManager) -> AsyncIterator[Console]:
-    async with watched(browser, manager.address) as watching:
+async def console(browser: Browser, canned: CannedFleet) -> AsyncIterator[Console]:
+    async with watched(browser, canned.address) as watching:
         yield watching
-
-

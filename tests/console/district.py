@@ -100,7 +100,14 @@ def gateways() -> list[Json]:
 
 
 def district() -> Json:
-    return {"city": "dijon", "fleet": "centre", "term": 4, "t_ms": now_ms(), "gateways": gateways(), "equipment": equipment()}
+    return {
+        "city": "dijon",
+        "fleet": "centre",
+        "term": 4,
+        "t_ms": now_ms(),
+        "gateways": gateways(),
+        "equipment": equipment(),
+    }
 
 
 def events() -> list[Json]:

@@ -1,23 +1,20 @@
 """The console as an operator meets it: in a browser, over a manager with canned answers."""
 
+import re
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.console import district
+from tests.console.canned import CannedFleet
 from tests.console.conftest import Console
-from tests.console.manager import CannedManager
 
 pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module")]
 
-SILENCE_MS = 25_000
 LOOP_A = "gw-darcy/bollard-liberte-1"
-COUNT_PIXELS = """([x, y, size]) => {
+COUNT_PIXELS = """() => {
   const canvas = document.querySelector('.leaflet-overlay-pane canvas');
-  const box = canvas.getBoundingClientRect();
-  const map = document.querySelector('#map').getBoundingClientRect();
-  const ratio = canvas.width / box.width;
-  const image = canvas.getContext('2d').getImageData(
-    (map.x + x - size - box.x) * ratio, (map.y + y - size - box.y) * ratio, 2 * size * ratio, 2 * size * ratio).data;
+  const image = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
   const colours = {};
   for (let at = 0; at < image.length; at += 4) {
     if (image[at + 3] < 250) continue;
@@ -28,20 +25,12 @@ COUNT_PIXELS = """([x, y, size]) => {
 }"""
 
 
-def row(page: Page, key: str):  # noqa: ANN201 - a playwright locator
+def row(page: Page, key: str) -> Locator:
     return page.locator(f"tr[data-key='{key}']")
 
 
-async def whole_map(page: Page) -> dict[str, int]:
-    box = await page.locator("#map").bounding_box()
-    assert box is not None
-    middle = [box["width"] / 2, box["height"] / 2, min(box["width"], box["height"]) / 2]
-    colours: dict[str, int] = await page.evaluate(COUNT_PIXELS, middle)
-    return colours
-
-
 async def test_the_page_shows_the_district_without_errors_and_asks_nobody_else(
-    console: Console, manager: CannedManager
+    console: Console, canned: CannedFleet
 ) -> None:
     page = await console.open()
     await expect(page.locator("#city")).to_have_text("Armoire · dijon")
@@ -51,21 +40,19 @@ async def test_the_page_shows_the_district_without_errors_and_asks_nobody_else(
     await expect(page.locator("#figures")).to_contain_text("1 lost")
     await expect(page.locator("#figures")).to_contain_text("1 latched")
     await expect(page.locator("#alarms")).to_contain_text("latched by SR-02")
-    await expect(page.locator("#count")).to_have_text(f"{len(manager.district['equipment'])} of {len(manager.district['equipment'])}")
+    await expect(page.locator("#count")).to_have_text(
+        f"{len(canned.district['equipment'])} of {len(canned.district['equipment'])}"
+    )
     await expect(page.locator("#events li")).to_have_count(5)
 
 
-async def test_every_piece_of_equipment_is_drawn_on_the_map(console: Console, manager: CannedManager) -> None:
+async def test_every_piece_of_equipment_is_drawn_on_the_map(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
-    assert await page.get_attribute("#map", "data-drawn") == str(len(manager.district["equipment"]))
-    colours = await whole_map(page)
+    assert await page.get_attribute("#map", "data-drawn") == str(len(canned.district["equipment"]))
+    colours = await page.evaluate(COUNT_PIXELS)
     for aspect in ("ff6b5e", "f6cf4a", "4fd08a"):
         assert colours.get(aspect, 0) > 20, f"no {aspect} on the map: {colours}"
     assert colours.get("ffd27a", 0) > 300, "no lit lamps on the map"
-    await page.mouse.move(0, 0)
-    box = await page.locator("#map").bounding_box()
-    assert box is not None
-    await page.get_by_title("Show all equipment").click()
 
 
 async def test_the_table_filters_and_sorts(console: Console) -> None:
@@ -82,18 +69,22 @@ async def test_the_table_filters_and_sorts(console: Console) -> None:
     await expect(page.locator("th.c-name")).to_have_attribute("aria-sort", "descending")
 
 
-async def test_a_long_table_keeps_only_the_rows_in_view(console: Console, manager: CannedManager) -> None:
-    manager.district["equipment"] += district.street("gw-darcy", "segment-rocade", "Rocade", (47.34, 5.03), 40, 4000)
+async def test_a_long_table_keeps_only_the_rows_in_view(console: Console, canned: CannedFleet) -> None:
+    canned.district["equipment"] += district.street("gw-darcy", "segment-rocade", "Rocade", (47.34, 5.03), 40, 4000)
     page = await console.open()
-    await expect(page.locator("#count")).to_have_text(f"{len(manager.district['equipment'])} of {len(manager.district['equipment'])}")
+    await expect(page.locator("#count")).to_have_text(
+        f"{len(canned.district['equipment'])} of {len(canned.district['equipment'])}"
+    )
     assert await page.locator("tr.row").count() < 80
     await page.locator("tr.row").first.focus()
     await page.keyboard.press("End")
-    await expect(page.locator("tr.row:focus")).to_have_attribute("aria-rowindex", str(len(manager.district["equipment"]) + 1))
+    await expect(page.locator("tr.row:focus")).to_have_attribute(
+        "aria-rowindex", str(len(canned.district["equipment"]) + 1)
+    )
 
 
 async def test_a_refused_command_shows_its_rule_and_what_the_equipment_does(
-    console: Console, manager: CannedManager
+    console: Console, canned: CannedFleet
 ) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
@@ -101,14 +92,16 @@ async def test_a_refused_command_shows_its_rule_and_what_the_equipment_does(
     await page.get_by_role("button", name="Raise").click()
     await expect(page.get_by_role("button", name="No", exact=True)).to_be_focused()
     await page.get_by_role("button", name="Yes, raise").click()
-    await expect(page.locator(".outcome")).to_contain_text("refused by SR-19: loop A is occupied. The bollard stays down.")
+    await expect(page.locator(".outcome")).to_contain_text(
+        "refused by SR-19: loop A is occupied. The bollard stays down."
+    )
     await expect(page.locator("#commands")).to_contain_text("refused by SR-19")
-    assert manager.posted == [
+    assert canned.posted == [
         {"gateway": "gw-darcy", "equipment": "bollard-liberte-1", "verb": "raise", "args": {}, "operator": "alice", "dry_run": False}
     ]  # fmt: skip
 
 
-async def test_an_unknown_verb_is_passed_on_and_its_refusal_shown(console: Console, manager: CannedManager) -> None:
+async def test_an_unknown_verb_is_passed_on_and_its_refusal_shown(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
     await page.fill("#filter", "darcy junction")
@@ -118,10 +111,10 @@ async def test_an_unknown_verb_is_passed_on_and_its_refusal_shown(console: Conso
     await page.get_by_label("Arguments").fill("group=1 now=true name=x")
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".outcome")).to_contain_text("refused by SR-01: no such verb 'set-green'")
-    assert manager.posted[0]["args"] == {"group": 1, "now": True, "name": "x"}
+    assert canned.posted[0]["args"] == {"group": 1, "now": True, "name": "x"}
 
 
-async def test_arguments_that_cannot_be_read_are_not_sent(console: Console, manager: CannedManager) -> None:
+async def test_arguments_that_cannot_be_read_are_not_sent(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
     await row(page, LOOP_A).click()
@@ -130,18 +123,18 @@ async def test_arguments_that_cannot_be_read_are_not_sent(console: Console, mana
     await page.get_by_label("Arguments").fill("now")
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".outcome")).to_contain_text('not sent: "now" is not of the form name=value')
-    assert manager.posted == []
+    assert canned.posted == []
 
 
-async def test_nobody_commands_without_saying_who_they_are(console: Console, manager: CannedManager) -> None:
+async def test_nobody_commands_without_saying_who_they_are(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await row(page, LOOP_A).click()
     await page.get_by_role("button", name="Lower").click()
     await expect(page.locator(".outcome")).to_contain_text("choose who you are acting as first")
-    assert manager.posted == []
+    assert canned.posted == []
 
 
-async def test_flash_waits_for_the_approval_of_another_operator(console: Console, manager: CannedManager) -> None:
+async def test_flash_waits_for_the_approval_of_another_operator(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
     await page.fill("#filter", "darcy junction")
@@ -150,7 +143,7 @@ async def test_flash_waits_for_the_approval_of_another_operator(console: Console
     await page.get_by_role("button", name="Yes, yellow flash").click()
     await expect(page.locator(".outcome")).to_contain_text("A different operator than alice must approve")
     await expect(page.locator("#figures")).to_contain_text("1 awaiting approval")
-    assert manager.posted[0]["args"] == {"lease_s": 600}
+    assert canned.posted[0]["args"] == {"lease_s": 600}
     await page.select_option("#operator", "bruno")
     await page.locator(".outcome").get_by_role("button", name="Approve as bruno").click()
     await expect(page.locator(".outcome")).to_contain_text("done: The junction flashes.")
@@ -158,7 +151,7 @@ async def test_flash_waits_for_the_approval_of_another_operator(console: Console
     await expect(page.locator("#commands")).to_contain_text("by alice + bruno")
 
 
-async def test_a_dry_run_says_that_nothing_was_sent(console: Console, manager: CannedManager) -> None:
+async def test_a_dry_run_says_that_nothing_was_sent(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
     await page.fill("#filter", "segment-devosges segment")
@@ -168,17 +161,17 @@ async def test_a_dry_run_says_that_nothing_was_sent(console: Console, manager: C
     await page.get_by_role("button", name="Set level").click()
     await expect(page.locator(".outcome")).to_contain_text("Dry run: set level 40 % for 10 min")
     await expect(page.locator(".outcome")).to_contain_text("Nothing was sent.")
-    assert manager.posted[0]["dry_run"] is True
-    assert manager.posted[0]["args"] == {"level_percent": 40, "lease_s": 600}
+    assert canned.posted[0]["dry_run"] is True
+    assert canned.posted[0]["args"] == {"level_percent": 40, "lease_s": 600}
 
 
-async def test_an_outcome_that_comes_later_replaces_the_first_word(console: Console, manager: CannedManager) -> None:
+async def test_an_outcome_that_comes_later_replaces_the_first_word(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await page.select_option("#operator", "alice")
     await row(page, LOOP_A).click()
     await page.get_by_role("button", name="Lower").click()
     await expect(page.locator(".outcome")).to_contain_text("done: The bollard is down.")
-    manager.publish("command", {**manager.commands[0], "status": "unknown", "state": "", "reason": "no result in time"})
+    canned.publish("command", {**canned.commands[0], "status": "unknown", "state": "", "reason": "no result in time"})
     await expect(page.locator(".outcome")).to_contain_text("unknown: no result in time.")
 
 
@@ -204,38 +197,55 @@ async def test_history_is_drawn_with_its_range_in_words(console: Console) -> Non
     page = await console.open()
     await page.fill("#filter", "meter-darcy")
     await row(page, "gw-darcy/meter-darcy").click()
-    await expect(page.locator("canvas.chart")).to_have_attribute("aria-label", "power_w: 15 min: lowest 40 W, highest 80 W, last 62.9 W.")
+    await expect(page.locator("canvas.chart")).to_have_attribute(
+        "aria-label", re.compile("15 min: lowest 40 W, highest 80 W")
+    )
     await page.get_by_role("button", name="2 h").click()
-    await expect(page.locator("canvas.chart")).to_have_attribute("aria-label", "power_w: 2 h: lowest 40 W, highest 80 W, last 60.8 W.")
+    await expect(page.locator("canvas.chart")).to_have_attribute("aria-label", re.compile("power_w: 2 h: lowest 40 W"))
 
 
-async def test_new_values_reach_table_map_and_sheet(console: Console, manager: CannedManager) -> None:
+async def test_new_values_reach_table_map_and_sheet(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await row(page, LOOP_A).click()
     news = {"loop_a": district.point(False, age_ms=0), "state": district.point("rising", age_ms=0)}
-    manager.publish("points", {"gateway": "gw-darcy", "equipment": "bollard-liberte-1", "mode": "supervised", "latch": None, "points": news})
+    canned.publish(
+        "points",
+        {"gateway": "gw-darcy", "equipment": "bollard-liberte-1", "mode": "supervised", "latch": None, "points": news},
+    )
     await expect(row(page, LOOP_A).locator(".c-state")).to_have_text("rising")
     await expect(page.locator(".sheet .status")).to_contain_text("rising")
 
 
-async def test_an_event_appears_in_the_list_and_in_the_sheet_once(console: Console, manager: CannedManager) -> None:
+async def test_an_event_appears_in_the_list_and_in_the_sheet_once(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     await row(page, LOOP_A).click()
     await expect(page.locator(".sheet .list li")).to_have_count(1)
-    event = {**manager.events[3], "id": 99, "text": "loop B is occupied", "t_ms": district.now_ms()}
-    manager.publish("event", event)
-    manager.publish("event", event)
+    event = {**canned.events[3], "id": 99, "text": "loop B is occupied", "t_ms": district.now_ms()}
+    canned.publish("event", event)
+    canned.publish("event", event)
     await expect(page.locator(".sheet .list li").first).to_contain_text("loop B is occupied")
     await page.keyboard.press("Escape")
     await expect(page.locator("#events li", has_text="loop B is occupied")).to_have_count(1)
 
 
 @pytest.mark.parametrize("place", ["name", "event", "reason"])
-async def test_hostile_text_is_shown_as_text(console: Console, manager: CannedManager, place: str) -> None:
+async def test_hostile_text_is_shown_as_text(console: Console, canned: CannedFleet, place: str) -> None:
     if place == "event":
-        manager.events.append({**manager.events[0], "id": 7, "kind": district.HOSTILE, "text": district.HOSTILE, "t_ms": district.now_ms()})
+        canned.events.append(
+            {
+                **canned.events[0],
+                "id": 7,
+                "kind": district.HOSTILE,
+                "text": district.HOSTILE,
+                "t_ms": district.now_ms(),
+            }
+        )
     if place == "reason":
-        manager.district["equipment"][0]["latch"] = {"rule": district.HOSTILE, "reason": district.HOSTILE, "since_ms": 1}
+        canned.district["equipment"][0]["latch"] = {
+            "rule": district.HOSTILE,
+            "reason": district.HOSTILE,
+            "since_ms": 1,
+        }
     page = await console.open()
     await page.fill("#filter", "onerror")
     await row(page, "gw-republique/cabinet-republique").click()
@@ -251,8 +261,8 @@ async def test_hostile_text_is_shown_as_text(console: Console, manager: CannedMa
     assert await page.locator("script").count() == 2
 
 
-async def test_a_hostile_name_is_text_in_the_maps_tooltip_too(console: Console, manager: CannedManager) -> None:
-    manager.district["equipment"] = [each for each in manager.district["equipment"] if each["name"] == district.HOSTILE]
+async def test_a_hostile_name_is_text_in_the_maps_tooltip_too(console: Console, canned: CannedFleet) -> None:
+    canned.district["equipment"] = [each for each in canned.district["equipment"] if each["name"] == district.HOSTILE]
     page = await console.open()
     await page.locator("#map").hover()
     await expect(page.locator(".leaflet-tooltip strong")).to_have_text(district.HOSTILE)

@@ -22,7 +22,7 @@ from tests.console import district
 
 CONSOLE = Path(fleet.__file__).parent / "console"
 POLICY = "default-src 'self'"  # Stricter than the manager's own: what runs under this runs there.
-BEAT_S = 0.5
+BEAT_S = 0.1
 OUTCOMES = {
     "raise": ("refused", "SR-19", "loop A is occupied", "The bollard stays down."),
     "lower": ("done", "", "", "The bollard is down."),
@@ -30,7 +30,7 @@ OUTCOMES = {
 }
 
 
-class CannedManager:
+class CannedFleet:
     """Serves one district; ``publish`` reaches every open page."""
 
     def __init__(self) -> None:
@@ -40,7 +40,9 @@ class CannedManager:
         self.posted: list[dict[str, Any]] = []
         self.pages: set[asyncio.Queue[tuple[str, Any]]] = set()
         self.is_beating = True
+        self.beats = 0
         self.port = 0
+        self._listener: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -57,22 +59,23 @@ class CannedManager:
 
     async def start(self) -> None:
         """Serve on the same port as before, if there was one."""
-        listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
         config = uvicorn.Config(_app(self), log_level="error", ws="none", lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:
         """Go away; open streams end."""
-        if self._server is None or self._serving is None:
+        if self._server is None or self._serving is None or self._listener is None:
             return
         for page in self.pages:
             page.put_nowait(("end", None))
         self._server.should_exit = True
         async with asyncio.timeout(5):
             await self._serving
+        self._listener.close()
         self._server = None
 
     def publish(self, name: str, message: Any) -> None:
@@ -88,6 +91,7 @@ class CannedManager:
                     name, message = await asyncio.wait_for(page.get(), BEAT_S)
                 except TimeoutError:
                     if self.is_beating:
+                        self.beats += 1
                         yield ServerSentEventMessage(comment="beat")
                     continue
                 if name == "end":
@@ -102,7 +106,13 @@ class CannedManager:
             command["verb"], ("refused", "SR-01", f"no such verb '{command['verb']}'", "")
         )
         if command.get("dry_run"):
-            return {"command_id": "", "status": "dry-run", "rule": "", "reason": "it would be signed and sent", "state": ""}
+            return {
+                "command_id": "",
+                "status": "dry-run",
+                "rule": "",
+                "reason": "it would be signed and sent",
+                "state": "",
+            }
         outcome = {
             **command, "command_id": f"c-{len(self.posted)}", "status": status, "rule": rule, "reason": reason,
             "state": state, "issued_ms": district.now_ms(),
@@ -111,28 +121,27 @@ class CannedManager:
         return outcome
 
 
-def _app(manager: CannedManager) -> Litestar:
+def _answers(canned: CannedFleet) -> list[Any]:
     @get("/api/district")
     async def get_district() -> dict[str, Any]:
-        return {**manager.district, "t_ms": district.now_ms()}
+        return {**canned.district, "t_ms": district.now_ms()}
 
     @get("/api/operators")
     async def get_operators() -> list[str]:
         return ["alice", "bruno"]
 
     @get("/api/events")
-    async def get_events(equipment: str = "", gateway: str = "") -> list[dict[str, Any]]:
-        wanted = [each for each in manager.events if equipment in ("", each["equipment"])]
-        return [each for each in wanted if gateway in ("", each["gateway"])]
+    async def get_events(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
+        wanted = {name: request.query_params[name] for name in ("equipment", "gateway") if name in request.query_params}
+        return [each for each in canned.events if all(each[name] == value for name, value in wanted.items())]
 
     @get("/api/commands")
     async def get_commands() -> list[dict[str, Any]]:
-        return manager.commands
+        return canned.commands
 
     @get("/api/equipment/{gateway:str}/{id_:str}/history")
-    async def get_history(gateway: str, id_: str, point: str, since_ms: int) -> list[dict[str, Any]]:
-        del gateway, id_, point
-        times = range(since_ms, district.now_ms(), 20_000)
+    async def get_history(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
+        times = range(int(request.query_params["since_ms"]), district.now_ms(), 20_000)
         return [
             {"t_ms": t_ms, "value": round(60 + 20 * math.sin(n / 7), 1), "quality": 2 if 15 < n < 20 else 0}
             for n, t_ms in enumerate(times)
@@ -140,12 +149,12 @@ def _app(manager: CannedManager) -> Litestar:
 
     @post("/api/commands")
     async def post_command(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        return manager.judge(await request.json())
+        return canned.judge(await request.json())
 
     @post("/api/commands/{id_:str}/approve")
-    async def post_approval(id_: str, request: Request[Any, Any, Any]) -> dict[str, Any]:
+    async def post_approval(request: Request[Any, Any, Any]) -> dict[str, Any]:
         approver = (await request.json())["operator"]
-        command = next(each for each in manager.commands if each["command_id"] == id_)
+        command = next(each for each in canned.commands if each["command_id"] == request.path_params["id_"])
         if approver == command["operator"]:
             raise HTTPException(status_code=409, detail="a different operator must approve")
         command.update(status="done", approvers=[approver], state="The junction flashes.")
@@ -153,8 +162,16 @@ def _app(manager: CannedManager) -> Litestar:
 
     @get("/api/stream", response_headers=[ResponseHeader(name="Cache-Control", value="no-store")])
     async def get_stream() -> ServerSentEvent:
-        return ServerSentEvent(manager.stream())
+        if not canned.is_beating:
+            raise HTTPException(status_code=503, detail="not now")
+        return ServerSentEvent(canned.stream())
 
+    return [
+        get_district, get_operators, get_events, get_commands, get_history, post_command, post_approval, get_stream,
+    ]  # fmt: skip
+
+
+def _app(canned: CannedFleet) -> Litestar:
     leaflet = files("js_lib_leaflet") / "static" / "js_lib_leaflet"
     with as_file(leaflet) as folder:
         routers = [
@@ -166,8 +183,4 @@ def _app(manager: CannedManager) -> Litestar:
         response.headers["Content-Security-Policy"] = POLICY
         return response
 
-    return Litestar(
-        [get_district, get_operators, get_events, get_commands, get_history, post_command, post_approval, get_stream, *routers],
-        openapi_config=None,
-        after_request=add_policy,
-    )
+    return Litestar([*_answers(canned), *routers], openapi_config=None, after_request=add_policy)
