@@ -5,7 +5,7 @@ from typing import ClassVar
 
 
 class Exit(IntEnum):
-    """Exit codes of ``armoire``. 1 is left to crashes, 130 is Ctrl-C."""
+    """Exit codes of ``armoire``. 1 is left to crashes; 130 and 141 are what a shell expects of SIGINT and SIGPIPE."""
 
     DONE = 0
     USAGE = 2
@@ -14,6 +14,7 @@ class Exit(IntEnum):
     EXPIRED = 5
     UNREACHABLE = 6
     INTERRUPTED = 130
+    UNREAD = 141
 
 
 class TechnicianError(Exception):

@@ -36,6 +36,7 @@ class Gateway:
     state: Path
     tell: Callable[[str], None] = _to_stderr
     _told: bool = field(default=False, init=False)
+    _agent_error: UnreachableError | None = field(default=None, init=False)
 
     def link(self, process: str) -> Link:
         """The way to ``agent`` or ``guard``."""
@@ -48,15 +49,17 @@ class Gateway:
             UnreachableError: neither answers.
             FailedError: the one that answers could not.
         """
-        try:
-            return expect(self.link("agent").ask(request), kind, "agent"), "agent"
-        except UnreachableError as agent_error:
+        if self._agent_error is None:
             try:
-                reply = expect(self.link("guard").ask(request), kind, "guard")
-            except UnreachableError as guard_error:
-                raise self.silent(agent_error, guard_error) from guard_error
-            self.say_once("agent is down; showing the guard's view")
-            return reply, "guard"
+                return expect(self.link("agent").ask(request), kind, "agent"), "agent"
+            except UnreachableError as error:
+                self._agent_error = error  # Asked once: a process that hangs costs its whole timeout.
+        try:
+            reply = expect(self.link("guard").ask(request), kind, "guard")
+        except UnreachableError as error:
+            raise self.silent(self._agent_error, error) from error
+        self.say_once("agent is down; showing the guard's view")
+        return reply, "guard"
 
     def status(self, process: str) -> Status:
         """Ask one process how it is."""

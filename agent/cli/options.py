@@ -35,8 +35,8 @@ class Ordering(Asking):
     dry_run: Annotated[bool, Parameter(negative="")] = False
     """Have the command judged and do nothing; needs no key."""
     key: Annotated[Path | None, Parameter(env_var="ARMOIRE_KEY", show_default=False)] = None
-    """Your private key; keys/technician.key in the state folder if not given."""
+    """Your private key; keys/technician.pem in the state folder if not given."""
 
     def key_path(self) -> Path:
         """Where the technician's key is."""
-        return self.key or self.state / "keys" / "technician.key"
+        return self.key or self.state / "keys" / "technician.pem"

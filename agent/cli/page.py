@@ -28,11 +28,17 @@ MODE_STYLES = {"held": "bold red", "local": "yellow", "autonomous": "cyan"}
 QUALITY_STYLES = {Quality.UNCERTAIN: "yellow", Quality.STALE: "dim", Quality.BAD: "red"}
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the edge to end: rich would exit here."""
+        raise BrokenPipeError
+
+
 def show(parts: Iterable[RenderableType]) -> None:
     """Print on standard output; plain and wide when it is not a terminal."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Screen(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=PIPE_COLUMNS)
+        console = _Screen(highlight=False, markup=False, emoji=False, width=PIPE_COLUMNS)
     for part in parts:
         console.print(part)
 
@@ -47,9 +53,8 @@ def status(views: Sequence[Status], missing: Sequence[str]) -> Iterable[Renderab
         )
     for text in missing:
         yield Text(sentence(text), "yellow")
-    for view in views:
-        for text in view.warnings:
-            yield Text(f"warning: {sentence(text)}", "yellow")
+    for text in dict.fromkeys(text for view in views for text in view.warnings):  # The agent repeats the guard's.
+        yield Text(f"warning: {sentence(text)}", "yellow")
     records = _table("stream", "of", "epoch", "sealed", "acknowledged")
     for view in views:
         acked = {(head.stream, head.epoch): head.seq for head in view.acked}
@@ -78,7 +83,7 @@ def equipment(views: Sequence[EquipmentView]) -> Iterable[RenderableType]:
         if view.latch is not None:
             mode.append(f" (latched by {clean(view.latch.rule)})")
         seen = Text(", ").join(_labelled(each) for each in _headlines(view))
-        held = clean(view.holding) or "local plan"
+        held = _in_force(view)
         table.add_row(clean(view.id), clean(view.kind), clean(view.name), mode, seen, held, clean(view.link))
     yield table
 
@@ -96,7 +101,8 @@ def sheet(view: EquipmentView, now_ms: int) -> Iterable[RenderableType]:
             f"{sentences(view.latch.reason, 'reset only on site, door open and local key turned')}",
             "bold red",
         )
-    yield Text(f"in force: {clean(view.holding) or 'local plan'}")
+    if held := _in_force(view):
+        yield Text(f"in force: {held}")
     if view.link:
         yield Text(f"link: {clean(view.link)}")
     if view.parent:
@@ -147,6 +153,10 @@ def _table(*columns: str) -> Table:
 
 def _cleared(view: EquipmentView) -> str:
     return f"cleared by {view.cleared_by}" if view.cleared_by not in ("", "-") else ""
+
+
+def _in_force(view: EquipmentView) -> str:
+    return clean(view.holding) or ("local plan" if view.verbs else "")
 
 
 def _headlines(view: EquipmentView) -> list[PointView]:

@@ -13,6 +13,9 @@ from agent.cli.options import Asking, Json
 from agent.cli.words import clean, sentence
 from agent.wire.local import GetLog, GetWhy, LogIs, Status, WhyIs
 
+SITE_BYTES_MAX = 1_048_576
+"""Far above the largest cabinet: so that a wrong path, such as a device, ends."""
+
 ID = Annotated[str, Parameter(name="ID")]
 Count = Annotated[int, Parameter(name=("--number", "-n"), validator=validators.Number(gte=1, lte=500))]
 
@@ -124,34 +127,44 @@ def check(site: Annotated[Path, Parameter(name="SITE.toml")], /, *, json: Json =
     """
     from agent.model.site_file import SiteFileError, read_cabinet
 
+    name = clean(str(site))
     try:
-        cabinet = read_cabinet(site.read_text("utf-8"), site.name)
+        cabinet = read_cabinet(_site_text(site), site.name)
     except SiteFileError as error:
-        problems = str(error).splitlines()
         if json:
-            _print({"site": clean(str(site)), "problems": problems})
-        for problem in problems:
+            _print({"site": str(site), "problems": list(error.problems)})
+        for problem in error.problems:
             print(clean(problem), file=sys.stderr)
         print("The file was not used; correct it and check it again.", file=sys.stderr)
         return Exit.USAGE
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{clean(str(site))} is not UTF-8 text (byte {error.start})", advice="save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{clean(str(site))} cannot be read: {error.strerror}") from error
     counts: dict[str, int] = {}
     for each in cabinet.site.equipment.values():
         counts[each.kind.value] = counts.get(each.kind.value, 0) + 1
     if json:
         facts = {"city": cabinet.site.city, "gateway": cabinet.site.gateway, "name": cabinet.site.name}
-        _print({"site": clean(str(site)), "problems": [], **facts, "broker": cabinet.broker, "equipment": counts})
+        _print({"site": str(site), "problems": [], **facts, "broker": cabinet.broker, "equipment": counts})
     else:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no equipment"
-        print(f"{clean(str(site))}: good. {clean(cabinet.site.gateway)}, {sentence(cabinet.site.name)}")
+        print(f"{name}: good. {clean(cabinet.site.gateway)}, {sentence(cabinet.site.name)}")
         print(f"equipment: {kinds}")
         print(f"broker: {clean(cabinet.broker or 'none, runs without a fleet')}")
     return Exit.DONE
+
+
+def _site_text(site: Path) -> str:
+    name = clean(str(site))
+    try:
+        with site.open("rb") as file:
+            text = file.read(SITE_BYTES_MAX + 1)
+        if len(text) > SITE_BYTES_MAX:
+            raise UsageError(
+                f"{name} is longer than {SITE_BYTES_MAX} bytes", advice="a site file describes one cabinet"
+            )
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8 text (byte {error.start})", advice="save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
 
 
 def _print(document_: document.Json) -> None:

@@ -1,0 +1,96 @@
+"""A cabinet with two processes, and a way to type at it."""
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli.main import main
+from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
+from agent.wire.trust import load_key_list, read_roots
+from tests.cli.canned import CITY, GATEWAY, NOW_MS, Executor, equipment, serving
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended: exit code, standard output, standard error."""
+
+    exit: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+Type = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trust")
+    make_demo_trust(folder, CITY, [GATEWAY], now_ms=NOW_MS)
+    return folder
+
+
+@pytest.fixture
+def state(trust: Path) -> Iterator[Path]:
+    """A state folder with the technician's key; short, because a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="armoire-") as folder:
+        (Path(folder) / "keys").mkdir()
+        key = Path(folder) / "keys" / "technician.pem"
+        key.touch(0o600)
+        key.write_bytes((trust / "gateways" / GATEWAY / "technician.pem").read_bytes())
+        yield Path(folder)
+
+
+@pytest.fixture
+def type_(state: Path, monkeypatch: pytest.MonkeyPatch) -> Type:
+    """Type a command, words split at spaces, and see what it says."""
+    monkeypatch.setenv("ARMOIRE_STATE", str(state))
+    monkeypatch.delenv("ARMOIRE_KEY", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(line: str, *more: str) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([*line.split(), *more])
+        assert "Traceback" not in out.getvalue() + err.getvalue()
+        return Said(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def guard(trust: Path) -> Executor:
+    return Executor("guard", _ring(trust), [view for view in equipment() if view.executor == "guard"])
+
+
+@pytest.fixture
+def agent(trust: Path, guard: Executor) -> Executor:
+    executor = Executor("agent", _ring(trust), equipment())
+    executor.forward = guard
+    return executor
+
+
+@pytest.fixture
+def guard_up(state: Path, guard: Executor) -> Iterator[Executor]:
+    with serving(state / "guard.sock", guard.answer):
+        yield guard
+
+
+@pytest.fixture
+def agent_up(state: Path, agent: Executor) -> Iterator[Executor]:
+    with serving(state / "agent.sock", agent.answer):
+        yield agent
+
+
+def _ring(trust: Path) -> Any:
+    return load_key_list((trust / KEYS_FILE).read_bytes(), read_roots((trust / ROOTS_FILE).read_text()))
