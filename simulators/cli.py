@@ -1,7 +1,7 @@
 """``armoire-sim``: the hardware of a district, simulated on real wires."""
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import signal
 import sys
@@ -19,7 +19,9 @@ from simulators.clock import Clock, RealClock, ScaledClock
 from simulators.conflict_monitor import CARDS, CardError, MonitorBox
 from simulators.control_socket import ControlError, ask
 from simulators.faults import MENU
-from simulators.signal_controller.agent import Communities
+from simulators.recording import Overlap, Recording
+from simulators.replay import Replay
+from simulators.signal_controller.agent import READ_COMMUNITY, WRITE_COMMUNITY, Communities
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.signal_controller.traffic import Traffic
 
@@ -111,8 +113,8 @@ def controller(
     port: Port = 0,
     control: str | None = None,
     monitor: str | None = None,
-    read_community: str = "public",
-    write_community: str = "private",
+    read_community: str = READ_COMMUNITY,
+    write_community: str = WRITE_COMMUNITY,
     backup: Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0, lte=65535))] = 60,
     traffic_seed: int | None = 1,
     speed: Speed = 1.0,
@@ -139,6 +141,41 @@ def controller(
         port, control, address, _clock(speed), communities=communities, traffic=traffic, backup_s=backup
     )
     return _run(_until_stopped(cabinet))
+
+
+@app.command
+def replay(
+    *,
+    port: Port = 0,
+    control: str | None = None,
+    monitor: str | None = None,
+    read_community: str = READ_COMMUNITY,
+    write_community: str = WRITE_COMMUNITY,
+    speed: Speed = 1.0,
+    splice: str | None = None,
+) -> int:
+    """Serve a recorded junction (device 1136 of the package atspm) as an NTCIP 1202 controller.
+
+    Args:
+        port: UDP port on 127.0.0.1; 0 takes a free one.
+        control: path, or 127.0.0.1:port, of the control socket.
+        monitor: address of its conflict monitor, 127.0.0.1:port.
+        read_community: who may read.
+        write_community: who may read and write.
+        speed: recorded seconds per real second; above 10 a poll every 100 ms misses yellows.
+        splice: inject an overlapping green, as SECONDS:PHASE:DURATION into the log.
+    """
+    try:
+        address = _address(monitor)
+        recording = Recording.load()
+        if splice is not None:
+            at, phase, duration = splice.split(":")
+            recording.splice(Overlap(float(at), int(phase), float(duration)))
+    except ValueError as error:
+        return _fail(str(error))
+    communities = Communities(read_community, write_community)
+    served = Replay.serve_recording(port, control, address, recording=recording, speed=speed, communities=communities)
+    return _run(_until_stopped(served))
 
 
 @app.command
@@ -206,6 +243,26 @@ def do(control: str, action: str) -> int:
 
 
 @app.command
+def district(
+    *,
+    directory: Annotated[Path, cyclopts.Parameter(name="--dir")] = Path("build/run"),
+    http: Port = 8080,
+) -> int:
+    """Run a whole district on this machine: broker, hardware, cabinets, fleet manager. Ctrl-C stops it.
+
+    Args:
+        directory: where its keys, state and log are kept.
+        http: port of the console on 127.0.0.1.
+    """
+    try:
+        # The district pulls in the gateway and the fleet: only when it is asked for.
+        whole = importlib.import_module("simulators.district")
+    except ModuleNotFoundError as error:
+        return _fail(f"the district needs the gateway and the fleet installed: {error}")
+    return int(whole.district(directory, http))
+
+
+@app.command
 def faults() -> int:
     """List the menu of faults."""
     for kind in MENU.values():
@@ -220,9 +277,6 @@ def _for_unit(request: dict[str, Any], unit: int | None) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line."""
-    if importlib.util.find_spec("simulators.district") is not None:
-        # The whole district pulls in the gateway and the fleet: only when it is asked for and installed.
-        app.command("simulators.district:command", name="district")
     sys.exit(app())
 
 

@@ -34,6 +34,7 @@ from simulators.snmp_message import (
 
 DATAGRAM_BYTES_MAX = 1400
 REPETITIONS_MAX = 64
+READ_COMMUNITY, WRITE_COMMUNITY = "dijon-read", "dijon-write"  # not the defaults every attacker knows
 UNIT_CONTROL_RESERVED = 0b11
 NONSENSE = 0x7FFFFFFF  # what ``wrong_value`` answers for every number
 
@@ -74,8 +75,8 @@ class _FailedError(Exception):
 class Communities:
     """Who may read and who may write. Anybody else is not answered."""
 
-    read: str = "public"
-    write: str = "private"
+    read: str = READ_COMMUNITY
+    write: str = WRITE_COMMUNITY
 
 
 class Responder:
