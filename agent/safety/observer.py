@@ -24,7 +24,10 @@ from agent.safety.verdict import _SEAL, Approved
 CONFIRM_MS_MAX = 200
 """A second contradicting sample within this time confirms the first (SR-02)."""
 GAP_MS_MAX = 2_500
-"""After this long without a sample the controller may have restarted: nothing from before counts. Below any yellow."""
+"""After this long without a sample the controller may have restarted or flashed: nothing from before counts.
+
+Shorter than any yellow, and than any flash with its start-up, so that none can hide between two samples.
+"""
 START_UP_MS_MIN = 3_000
 """Leaving flash shows yellow first, at least as long as the least yellow (SR-12)."""
 FLASHING = frozenset({3, 4, 5, 6, 8})
@@ -111,6 +114,7 @@ def watch(
     Args:
         memory: from the previous sample of the same junction.
     """
+    assert seen.equipment == junction.id
     matrix = memory.matrix
     if matrix is None or matrix.junction is not junction:
         matrix = Matrix.of(junction)
@@ -175,7 +179,7 @@ def _watch_changes(
         if greens_was & bit and not greens_is & bit:
             if is_normal:
                 trips += _short_green(matrix, group, green_from[place], latest_ms)
-                if not yellows_is & bit:
+                if not (yellows_is | yellows_was) & bit:
                     trips += _short_yellow(matrix, group, earliest_ms, latest_ms)
             green_from[place], green_until[place] = None, earliest_ms
         elif greens_is & bit and not greens_was & bit:
