@@ -81,3 +81,4 @@ class Agent(asyncio.DatagramProtocol):
             yield self
         finally:
             transport.close()
+            await asyncio.sleep(0)  # the socket closes on the loop's next turn; until then it swallows datagrams

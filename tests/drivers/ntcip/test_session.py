@@ -15,7 +15,8 @@ from drivers.ntcip.session import QUESTIONS_MAX, NoSuchObjectError, SnmpSession
 from simulators.snmp_message import RESPONSE, Message, decode, encode, integer
 from tests.drivers.ntcip.agent import Agent
 
-TIMEOUT_S = 0.1
+TIMEOUT_S = 2.0  # patient, because a busy test machine is no controller
+IMPATIENT_S = 0.1  # where no answer is expected
 PATTERN = oids.SYSTEM_PATTERN_CONTROL
 STATUS = oids.UNIT_CONTROL_STATUS
 
@@ -45,11 +46,11 @@ async def test_a_write_uses_the_write_community_and_is_confirmed() -> None:
 async def test_a_silent_agent_is_silent_after_the_time_out() -> None:
     async with Agent({}).serve() as agent:
         agent.twist = lambda _request, _answer: []
-        session = SnmpSession(agent.link(), TIMEOUT_S)
+        session = SnmpSession(agent.link(), IMPATIENT_S)
         began_s = time.monotonic()
         with pytest.raises(DeviceSilentError):
             await session.get((STATUS,))
-        assert TIMEOUT_S * 0.9 <= time.monotonic() - began_s < 5 * TIMEOUT_S
+        assert IMPATIENT_S * 0.9 <= time.monotonic() - began_s < 20 * IMPATIENT_S
         assert session.counters.silences == 1
         await session.close()
 
@@ -63,12 +64,13 @@ async def test_a_late_answer_is_not_taken_for_the_present_one() -> None:
             return held[-2:-1]
 
         agent.twist = hold_back
-        session = SnmpSession(agent.link(), TIMEOUT_S)
+        session = SnmpSession(agent.link(), IMPATIENT_S)
         for status in (2, 4, 5):
             agent.values[STATUS] = status
             with pytest.raises(DeviceSilentError):
                 await session.get((STATUS,))
         assert session.counters.ignored == 2
+        session._timeout_s = TIMEOUT_S
         agent.twist = lambda _, answer: [held[-1], answer]
         agent.values[STATUS] = 7
         assert await session.get((STATUS,)) == {STATUS: 7}
@@ -78,9 +80,10 @@ async def test_a_late_answer_is_not_taken_for_the_present_one() -> None:
 async def test_an_answer_under_another_number_is_ignored_and_the_right_one_still_taken() -> None:
     async with Agent({STATUS: 2}).serve() as agent:
         agent.twist = lambda _, answer: [renumbered(answer)]
-        session = SnmpSession(agent.link(), TIMEOUT_S)
+        session = SnmpSession(agent.link(), IMPATIENT_S)
         with pytest.raises(DeviceSilentError):
             await session.get((STATUS,))
+        session._timeout_s = TIMEOUT_S
         agent.twist = lambda _, answer: [renumbered(answer), renumbered(answer, -1), answer]
         assert await session.get((STATUS,)) == {STATUS: 2}
         assert session.counters.ignored == 3
@@ -99,7 +102,7 @@ async def test_noise_before_the_answer_does_not_hide_it() -> None:
 async def test_noise_instead_of_an_answer_is_nonsense_not_silence() -> None:
     async with Agent({STATUS: 2}).serve() as agent:
         agent.twist = lambda _, answer: [answer[:-3]]
-        session = SnmpSession(agent.link(), TIMEOUT_S)
+        session = SnmpSession(agent.link(), IMPATIENT_S)
         with pytest.raises(DeviceNonsenseError):
             await session.get((STATUS,))
         await session.close()
@@ -206,7 +209,7 @@ async def test_the_session_comes_back_with_its_agent() -> None:
     async with agent.serve():
         session = SnmpSession(agent.link(), TIMEOUT_S)
         await session.get((STATUS,))
-    with pytest.raises((LinkDownError, DeviceSilentError)):
+    with pytest.raises(LinkDownError):
         await session.get((STATUS,))
     async with agent.serve(agent.address.port):
         assert await session.get((STATUS,)) == {STATUS: 2}
@@ -251,9 +254,10 @@ def test_no_datagrams_do_more_than_fail_one_question(noise: list[bytes]) -> None
             session = SnmpSession(agent.link(), 0.03)
             with pytest.raises(DriverError):
                 await session.get((STATUS,))
-            assert session.counters.nonsense == len(noise)
+            session._timeout_s = TIMEOUT_S
             agent.twist = lambda _, answer: [answer]
             assert await session.get((STATUS,)) == {STATUS: 2}
+            assert session.counters.nonsense + session.counters.ignored == len(noise)
             await session.close()
 
     asyncio.run(scenario())
