@@ -6,6 +6,10 @@ import { RADIUS, draw, levelColour, palette } from "./signs.js";
 import { STALE, age } from "./words.js";
 
 const LABEL_ZOOM_MIN = 16;
+const FULL_SIZE_ZOOM = 14;
+const SCALE_MIN = 0.35;
+const LABEL_SCALE_MIN = 0.7;
+const RADIUS_PX_MIN = 5; // Below that nobody hits it with a mouse.
 const LABELLED = new Set(["junction", "bollard", "segment"]);
 const ORDER = ["lamp", "points", "meter", "segment", "bollard", "junction"];
 const GRATICULE_STEPS_DEG = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 10, 30];
@@ -23,6 +27,7 @@ export class StreetMap {
     this.fitted = false;
     this.revision = -1;
     this.colours = palette();
+    this.scale = 1;
     this.map = L.map(node, { preferCanvas: true, attributionControl: false, zoomAnimation: false, fadeAnimation: false, zoomSnap: 0.5 });
     this.map.setView([47.322, 5.041], 13);
     L.control.scale({ imperial: false }).addTo(this.map);
@@ -31,7 +36,7 @@ export class StreetMap {
     this.grid = L.canvas({ pane: "graticule", padding: 0.1 });
     this.canvas = L.canvas({ padding: 0.2, tolerance: 4 });
     this.map.on("moveend", () => this.#drawGraticule());
-    this.map.on("zoomend", () => this.#redrawAll());
+    this.map.on("zoomend", () => this.#rescale());
     this.Sign = signClass(this);
     this.#addLegend();
     this.#addFit();
@@ -85,7 +90,7 @@ export class StreetMap {
   #addSign(equipment) {
     const sign = new this.Sign([equipment.latitude, equipment.longitude], {
       renderer: this.canvas,
-      radius: RADIUS[equipment.kind] ?? RADIUS.points,
+      radius: this.#radius(equipment),
       look: this.#look(equipment, Date.now()),
     });
     sign.on("click", () => this.onPick(equipment.key));
@@ -130,8 +135,18 @@ export class StreetMap {
       kind: SIGN_KINDS.has(equipment.kind) ? equipment.kind : "points",
       live, latched: state.latched, tone: state.tone, level: state.level, bollard: state.bollard,
       flashing: state.flashing, count: state.count, selected: equipment.key === this.selected,
-      label: LABELLED.has(equipment.kind) && (!live || this.map.getZoom() >= LABEL_ZOOM_MIN) ? text : "",
+      label: LABELLED.has(equipment.kind) && this.scale >= LABEL_SCALE_MIN && (!live || this.map.getZoom() >= LABEL_ZOOM_MIN) ? text : "",
     };
+  }
+
+  #rescale() {
+    this.scale = Math.max(SCALE_MIN, Math.min(1, 2 ** ((this.map.getZoom() - FULL_SIZE_ZOOM) / 2)));
+    for (const [key, sign] of this.signs) sign.setRadius(this.#radius(this.district.equipment.get(key)));
+    this.#redrawAll();
+  }
+
+  #radius(equipment) {
+    return Math.max(RADIUS_PX_MIN, (RADIUS[equipment.kind] ?? RADIUS.points) * this.scale);
   }
 
   #redrawAll() {
@@ -209,7 +224,7 @@ const SIGN_KINDS = new Set(Object.keys(RADIUS));
 function signClass(owner) {
   return L.CircleMarker.extend({
     _updatePath() {
-      if (this._renderer._drawing && !this._empty()) draw(this._renderer._ctx, this._point, this.options.look, owner.colours);
+      if (this._renderer._drawing && !this._empty()) draw(this._renderer._ctx, this._point, this.options.look, owner.colours, owner.scale);
     },
     // A label and the latch mark reach past the circle: repaint that much more.
     _updateBounds() {

@@ -21,18 +21,21 @@ export const RADIUS = { junction: 13, bollard: 11, segment: 11, lamp: 4, meter: 
  * @param {CanvasRenderingContext2D} ctx
  * @param {{x: number, y: number}} at centre in pixels
  * @param {object} look {kind, live, latched, tone, selected, label, ...describe()}
+ * @param {number} scale 1 in a street, less over a city
  */
-export function draw(ctx, at, look, colours) {
+export function draw(ctx, at, look, colours, scale = 1) {
   ctx.save();
   ctx.translate(Math.round(at.x), Math.round(at.y));
   ctx.globalAlpha = 1; // Leaflet leaves the last street's opacity behind.
-  if (look.selected) ring(ctx, RADIUS[look.kind] + 6, colours);
+  if (look.selected) ring(ctx, RADIUS[look.kind] * scale + 6, colours);
+  ctx.scale(scale, scale);
   ctx.lineWidth = 2;
   ctx.setLineDash(look.live ? [] : STALE_DASH);
   ctx.strokeStyle = look.live ? tone(look, colours) : colours.stale;
   (SIGNS[look.kind] ?? points)(ctx, look, colours);
   ctx.setLineDash([]);
   if (look.latched || look.tone === "alarm") mark(ctx, RADIUS[look.kind], colours);
+  ctx.scale(1 / scale, 1 / scale);
   if (look.label) label(ctx, RADIUS[look.kind], look, colours);
   ctx.restore();
 }

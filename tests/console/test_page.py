@@ -1,5 +1,7 @@
 """The console as an operator meets it: in a browser, over a manager with canned answers."""
 
+import asyncio
+import itertools
 import re
 
 import pytest
@@ -12,7 +14,8 @@ from tests.console.conftest import Console
 pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module")]
 
 LOOP_A = "gw-darcy/bollard-liberte-1"
-COUNT_PIXELS = """() => {
+COUNT_PIXELS = """async () => {
+  for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
   const canvas = document.querySelector('.leaflet-overlay-pane canvas');
   const image = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
   const colours = {};
@@ -49,6 +52,7 @@ async def test_the_page_shows_the_district_without_errors_and_asks_nobody_else(
 async def test_every_piece_of_equipment_is_drawn_on_the_map(console: Console, canned: CannedFleet) -> None:
     page = await console.open()
     assert await page.get_attribute("#map", "data-drawn") == str(len(canned.district["equipment"]))
+    await expect(page.locator("#connection")).to_have_text("● live")
     colours = await page.evaluate(COUNT_PIXELS)
     for aspect in ("ff6b5e", "f6cf4a", "4fd08a"):
         assert colours.get(aspect, 0) > 20, f"no {aspect} on the map: {colours}"
@@ -264,7 +268,14 @@ async def test_hostile_text_is_shown_as_text(console: Console, canned: CannedFle
 async def test_a_hostile_name_is_text_in_the_maps_tooltip_too(console: Console, canned: CannedFleet) -> None:
     canned.district["equipment"] = [each for each in canned.district["equipment"] if each["name"] == district.HOSTILE]
     page = await console.open()
-    await page.locator("#map").hover()
+    box = await page.locator("#map").bounding_box()
+    assert box is not None
+    async with asyncio.timeout(10):
+        for step in itertools.count():  # The map may still be settling under the mouse.
+            await page.mouse.move(box["x"] + box["width"] / 2 + step % 3, box["y"] + box["height"] / 2)
+            if await page.locator(".leaflet-tooltip").is_visible():
+                break
+            box = await page.locator("#map").bounding_box() or box
     await expect(page.locator(".leaflet-tooltip strong")).to_have_text(district.HOSTILE)
     await page.locator("#map").click()
     await expect(page.locator(".sheet h2")).to_have_text(district.HOSTILE)
