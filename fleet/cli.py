@@ -1,0 +1,217 @@
+"""``armoire-fleet``: run the fleet manager, or ask one that runs.
+
+Exit codes: 0 done, 2 usage, 3 refused, 4 failed or unknown, 5 expired, 6 no manager answers.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+
+from fleet.errors import FleetError
+from fleet.page import commands_page, equipment_page, events_page, gateways_page, outcome_sentence
+from fleet.remote import AnsweredError, Remote, UnreachableError
+
+USAGE, REFUSED, FAILED, EXPIRED, UNREACHABLE, INTERRUPTED = 2, 3, 4, 5, 6, 130
+ENDINGS = {"refused": REFUSED, "failed": FAILED, "unknown": FAILED, "expired": EXPIRED}
+URL = "http://127.0.0.1:8080"
+
+Url = Annotated[str, Parameter(env_var="ARMOIRE_FLEET_URL")]
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+app = App(
+    name="armoire-fleet",
+    help="The fleet manager of a city's street cabinets.",
+    help_format="plaintext",
+    help_epilogue="Example: armoire-fleet serve --dir fleet --broker mqtt://127.0.0.1:1883 --http 127.0.0.1:8080",
+    result_action="return_value",
+)
+
+
+@app.command(
+    help_epilogue="Example: armoire-fleet serve --dir fleet --broker mqtt://127.0.0.1:1883 --http 127.0.0.1:8080"
+)
+def serve(
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    broker: str = "mqtt://127.0.0.1:1883",
+    http: str = "127.0.0.1:8080",
+    trust: Path | None = None,
+    fleet: str = "control-room",
+    listen: Annotated[bool, Parameter(negative="")] = False,
+    name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+) -> int:
+    """Run the manager until SIGTERM or Ctrl-C.
+
+    The console has no login yet: whoever reaches the address can command as any operator whose key is held here. So it
+    listens on this machine only, unless --listen says otherwise.
+
+    Parameters
+    ----------
+    dir
+        Folder of the manager: its database, and for mqtts its tls/ folder.
+    broker
+        mqtt://host:port or mqtts://host:port.
+    http
+        Address of console and API; port 0 takes a free one. "ready URL" is printed once it listens.
+    trust
+        Folder with roots.toml, keys.sealed, fleet/director.pem and operators/*.pem; the same as --dir if not given.
+    fleet
+        This manager's id among managers.
+    listen
+        Let other machines connect. Only behind a proxy that asks for a login.
+    name
+        With --listen: a host name the console is opened under; may be given several times.
+    """
+    import asyncio
+
+    from fleet.server import Settings, log_to_stderr
+    from fleet.server import serve as run
+
+    host, _, port = http.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        return _say(f"--http: expected host:port, found {http!r}", USAGE)
+    log_to_stderr()
+    settings = Settings(dir, trust or dir, fleet, broker, host.strip("[]"), int(port), listen, name)
+    asyncio.run(run(settings))
+    return 0
+
+
+@app.command(help_epilogue="Example: armoire-fleet gateways --json")
+def gateways(*, url: Url = URL, json: Json = False) -> int:
+    """Every gateway: its link, backlog and rejections."""
+    return _show(Remote(url).get("/api/gateways"), gateways_page, json=json)
+
+
+@app.command(help_epilogue="Example: armoire-fleet equipment --gateway gw-darcy")
+def equipment(*, gateway: str = "", url: Url = URL, json: Json = False) -> int:
+    """Every piece of equipment, or one gateway's, with its points."""
+    answer: Any = Remote(url).get("/api/district")
+    rows = [each for each in answer["equipment"] if gateway in ("", each["gateway"])]
+    return _show(rows, equipment_page, json=json)
+
+
+@app.command(help_epilogue="Example: armoire-fleet events --limit 20 --equipment darcy-bollard")
+def events(*, limit: int = 50, gateway: str = "", equipment: str = "", url: Url = URL, json: Json = False) -> int:
+    """What happened, newest last."""
+    answer: Any = Remote(url).get("/api/events", limit=limit, gateway=gateway, equipment=equipment)
+    return _show(answer[::-1], events_page, json=json)
+
+
+@app.command(help_epilogue="Example: armoire-fleet commands --limit 5")
+def commands(*, limit: int = 20, gateway: str = "", url: Url = URL, json: Json = False) -> int:
+    """Commands and their outcomes, newest last."""
+    answer: Any = Remote(url).get("/api/commands", limit=limit, gateway=gateway)
+    return _show(answer[::-1], commands_page, json=json)
+
+
+@app.command(
+    help_epilogue="Example: armoire-fleet send gw-darcy darcy-segment set-level level_percent=60 lease_s=1800 --operator alice"
+)
+def send(
+    gateway: str,
+    equipment: str,
+    verb: str,
+    *args: str,
+    operator: str,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    wait_s: float = 5.0,
+    url: Url = URL,
+    json: Json = False,
+) -> int:
+    """Ask a cabinet for something, and say how it ended. The cabinet judges: any verb is passed on.
+
+    Parameters
+    ----------
+
+    Args
+        Arguments as name=value.
+    operator
+        Who acts; the manager signs with this operator's key.
+    dry_run
+        Check the addressee and show what would be signed. The verdict is the cabinet's, and is not asked for.
+    wait_s
+        How long to wait for the outcome, 0..60.
+    """
+    body = {
+        "gateway": gateway,
+        "equipment": equipment,
+        "verb": verb,
+        "args": _arguments(args),
+        "operator": operator,
+        "dry_run": dry_run,
+        "wait_s": wait_s,
+    }
+    return _outcome(Remote(url).post("/api/commands", body), json=json)
+
+
+@app.command(help_epilogue="Example: armoire-fleet approve 5f0c1de2a9b84c7d61e02f3a --operator bruno")
+def approve(command_id: str, *, operator: str, wait_s: float = 5.0, url: Url = URL, json: Json = False) -> int:
+    """Approve a waiting command as a second person, and say how it ended."""
+    if not command_id.isalnum():
+        return _say(f"{command_id!r} is no command id", USAGE)
+    body = {"operator": operator, "wait_s": wait_s}
+    return _outcome(Remote(url).post(f"/api/commands/{command_id}/approve", body), json=json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(app(words, exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        return _say(f"{error}; see armoire-fleet --help", USAGE)
+    except UnreachableError as error:
+        return _say(f"{error}. Is it running? Its address is --url or ARMOIRE_FLEET_URL", UNREACHABLE)
+    except AnsweredError as error:
+        return _say(str(error), REFUSED if error.status in {403, 409} else FAILED if error.status >= 500 else USAGE)
+    except (FleetError, OSError) as error:
+        return _say(str(error), FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _arguments(words: Sequence[str]) -> dict[str, object]:
+    """``level_percent=60`` as a number, ``on=true`` as true, the rest as text."""
+    arguments: dict[str, object] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise AnsweredError(400, f"expected name=value, found {word!r}; nothing was sent")
+        try:
+            value = msgspec.json.decode(text, type=bool | int | float | str | None)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            value = text
+        arguments[name] = value
+    return arguments
+
+
+def _outcome(answer: Any, *, json: bool) -> int:
+    _show(answer, outcome_sentence, json=json)
+    return ENDINGS.get(answer["status"], 0)
+
+
+def _show(answer: Any, page: Any, *, json: bool) -> int:
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        return 0
+    shown = page(answer)
+    if isinstance(shown, str):
+        print(shown)
+        return 0
+    from rich.console import Console
+
+    Console().print(shown)
+    return 0
+
+
+def _say(text: str, code: int) -> int:
+    print(f"armoire-fleet: {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

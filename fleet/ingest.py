@@ -1,0 +1,317 @@
+"""From bytes on a topic to rows and answers: verify, decode, order. Runs in the writer's thread, inside its transaction.
+
+Whatever is wrong with one message is counted and left; its neighbours go on. Nothing is acknowledged here: the writer
+commits first, then calls ``committed``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from agent.model.identity import CityId, GatewayId
+from agent.wire import topics
+from agent.wire.envelope import digest
+from agent.wire.errors import CapabilityError, MessageError, TopicError, TrustError, WireError
+from agent.wire.keyfile import Signer
+from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Outcome, Value, decode, encode
+from agent.wire.receiving import Fate, Received
+from agent.wire.sealing import open_batch
+from agent.wire.topics import STREAMS, Topic
+from agent.wire.trust import KeyRing, Opened
+from fleet import changes, command_rows, event_rows, presence, unpacking
+from fleet.changes import Change
+from fleet.command_rows import Conclusion
+from fleet.rows import Rows
+from fleet.standing import Known, Standing
+
+REBIRTH_PERIOD_MS = 10_000
+"""At most one request to introduce itself per gateway and 10 s: a request lost is asked again, a deaf one not hammered."""
+QUARANTINE_PER_RUN_MAX = 1_000
+"""Unreadable messages kept for a later version, per start of the manager; the gateway keeps them too."""
+NOBODY = ""
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as the broker delivered it."""
+
+    topic: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Tally:
+    """What ingest has done since the start, for the metrics. Only counts up."""
+
+    batches: int = 0
+    samples: int = 0
+    events: int = 0
+    duplicates: int = 0
+    ahead: int = 0
+    bytes: int = 0
+
+
+class Ingest:
+    """Judges messages.
+
+    Args:
+        signer: the director's key, for acks.
+    """
+
+    def __init__(self, city: CityId, ring: KeyRing, signer: Signer, standing: Standing, term: int) -> None:
+        self.city = city
+        self.ring = ring
+        self.standing = standing
+        self.term = term
+        self.is_leading = True
+        self.tally = Tally()
+        self._signer = signer
+        self._quarantined: set[bytes] = set()
+        self._held: dict[tuple[str, str], str] = {}
+        self._told: dict[tuple[str, str], str] = {}
+        self._members = _gateways_of(ring)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._rows = Rows()
+        self._changes: list[Change] = []
+        self._to_acknowledge: set[str] = set()
+        self._rebirths: set[str] = set()
+        self._rejected: dict[tuple[str, str], int] = {}
+
+    def use(self, ring: KeyRing) -> None:
+        """Believe another key list from now on."""
+        self.ring = ring
+        self._members = _gateways_of(ring)
+
+    def take(self, arrivals: Iterable[Arrival], connection: Connection, now_ms: int) -> None:
+        """Judge some messages and write what they bring into the open transaction."""
+        self._begin()
+        for arrival in arrivals:
+            self._receive(arrival, connection, now_ms)
+        self._count_rejections()
+        self._rows.write(connection)
+
+    def committed(self, now_ms: int) -> list[Change]:
+        """The transaction is durable: return what it changed, and the acks that may now be said."""
+        self.standing.inbound.committed()
+        told = self._changes
+        for gateway in sorted(self._to_acknowledge | self._rebirths):
+            told.append(changes.AckDue(gateway, self._ack(gateway, now_ms)))
+        self._begin()
+        return told
+
+    def rolled_back(self, standing: Standing) -> None:
+        """The transaction is void: go on from what the database holds."""
+        self.standing = standing
+        self._held.clear()
+        self._told.clear()
+        self._quarantined.clear()
+        self._begin()
+
+    def _ack(self, gateway: str, now_ms: int) -> bytes:
+        """Where all its streams stand, so that a newer ack says everything an older one did."""
+        heads = [head for stream in STREAMS if (head := self.standing.inbound.head(gateway, stream))]
+        is_rebirth = gateway in self._rebirths
+        if is_rebirth:
+            self.standing.known(gateway).rebirth_asked_ms = now_ms
+        ack = Ack(SCHEMA, gateway, self.term, heads, is_rebirth)
+        return self._signer.seal(encode(ack), topics.down(self.city, GatewayId(gateway), "ack"))
+
+    def _receive(self, arrival: Arrival, connection: Connection, now_ms: int) -> None:
+        gateway = NOBODY
+        self.tally.bytes += len(arrival.data)
+        try:
+            topic = topics.parse(arrival.topic)
+            if topic.city != self.city or topic.direction != "up":
+                raise TopicError(f"not for us: {topic}")
+            if topic.gateway not in self._members:
+                raise CapabilityError(f"no gateway {topic.gateway} in key list {self.ring.version}")
+            gateway = topic.gateway
+            if topic.message_class in STREAMS:
+                self._link(topic, arrival.data, now_ms)
+            elif topic.message_class == "result":
+                self._result(topic, arrival.data, connection, now_ms)
+            else:
+                self._presence(topic, arrival.data, now_ms)
+        except (WireError, TrustError) as error:
+            self._reject(gateway, error, now_ms)
+
+    def _link(self, topic: Topic, data: bytes, now_ms: int) -> None:
+        try:
+            opened = open_batch(self.ring, data, topic, now_ms)
+        except MessageError as error:
+            self._quarantine(topic, data, error, now_ms)
+            raise
+        batch = opened.batch
+        known = self.standing.known(batch.gateway)
+        received = self.standing.inbound.receive(batch, opened.digest)
+        match received.fate:
+            case Fate.STORE:
+                self._store(known, batch, data, received, now_ms)
+            case Fate.DUPLICATE:
+                self.tally.duplicates += 1
+            case Fate.AHEAD:
+                self.tally.ahead += 1
+            case Fate.FORKED | Fate.STALE:
+                self._hold(batch, received, now_ms)
+        self._to_acknowledge.add(batch.gateway)
+        if not known.conn:
+            self._ask_rebirth(batch.gateway, known, now_ms)
+
+    def _store(self, known: Known, batch: Batch, data: bytes, received: Received, now_ms: int) -> None:
+        self.standing.link_no += 1
+        number, head = self.standing.link_no, received.head
+        self._rows.links.append((number, known.no, batch.stream, head.epoch, head.seq, head.hash, now_ms, data))
+        self._rows.heads[known.no, batch.stream] = (known.no, batch.stream, head.epoch, head.seq, head.hash)
+        if not known.conn:  # Not introduced yet; its number must be on disk with the rows that use it.
+            presence.keep(known, batch.gateway, self._rows)
+        self._changes.append(changes.Stored(batch.gateway, head))
+        if self._held.pop((batch.gateway, batch.stream), None):
+            self._changes.append(changes.Held(batch.gateway, batch.stream, ""))
+        if batch.points:
+            values = unpacking.samples(batch, known, number, self.standing, self._rows)
+            self._changes.append(changes.Sampled(batch.gateway, values))
+        for event in batch.events:
+            self._changes += unpacking.event(batch, event, self.standing, self._rows, now_ms)
+        if received.is_new_epoch:
+            text = f"stream {batch.stream} begins epoch {batch.epoch}: its journal was lost, restored or forked"
+            self._happened(batch.gateway, "stream.epoch", text, now_ms)
+        self.tally.batches += 1
+        self.tally.samples += len(batch.points)
+        self.tally.events += len(batch.events)
+
+    def _hold(self, batch: Batch, received: Received, now_ms: int) -> None:
+        """A stream that forked, or an old copy of it: keep what we have, tell somebody."""
+        is_fork = received.fate is Fate.FORKED
+        self._count(batch.gateway, received.fate.value, f"{batch.stream}: {received.reason}", now_ms)
+        if is_fork:
+            self._stop(batch.gateway, batch.stream, "fork.detected", received.reason, now_ms)
+        else:
+            self._tell_once(batch.gateway, batch.stream, "clone.suspected", received.reason, now_ms)
+
+    def _stop(self, gateway: str, stream: str, kind: str, reason: str, now_ms: int) -> None:
+        if self._held.get((gateway, stream)) != reason:
+            self._held[gateway, stream] = reason
+            self._changes.append(changes.Held(gateway, stream, reason))
+            self._tell_once(gateway, stream, kind, reason, now_ms)
+
+    def _tell_once(self, gateway: str, stream: str, kind: str, reason: str, now_ms: int) -> None:
+        """What repeats with every retransmission is one event until something else happens to the stream."""
+        if self._told.get((gateway, stream)) != reason:
+            self._told[gateway, stream] = reason
+            self._happened(gateway, kind, f"stream {stream}: {reason}", now_ms)
+
+    def _presence(self, topic: Topic, data: bytes, now_ms: int) -> None:
+        opened = self._open(topic, data, now_ms)
+        try:
+            message = presence.read(topic, opened.payload)
+        except MessageError as error:
+            self._quarantine(topic, data, error, now_ms)
+            raise
+        known = self.standing.known(topic.gateway)
+        told = presence.receive(message, known, self._rows, now_ms)
+        self._changes += told.changes
+        for floor in told.floors:
+            if self.standing.inbound.adopt(topic.gateway, floor):
+                self._rows.heads[known.no, floor.stream] = (known.no, floor.stream, floor.epoch, floor.seq, floor.hash)
+                text = f"stream {floor.stream} goes on after {floor.seq}: what was before is kept by neither side"
+                self._happened(topic.gateway, "stream.lost", text, now_ms)
+        if told.text:
+            self._happened(topic.gateway, told.kind, told.text, now_ms)
+        if told.is_rebirth_wanted:
+            self._ask_rebirth(topic.gateway, known, now_ms)
+        if told.is_birth:
+            self._to_acknowledge.add(topic.gateway)
+
+    def _result(self, topic: Topic, data: bytes, connection: Connection, now_ms: int) -> None:
+        opened = self._open(topic, data, now_ms)
+        try:
+            outcome = decode(opened.payload, Outcome)
+        except MessageError as error:
+            self._quarantine(topic, data, error, now_ms)
+            raise
+        if outcome.gateway != topic.gateway or outcome.ended not in ENDED:
+            raise MessageError(f"an outcome {outcome.ended} of {outcome.gateway} on {topic}")
+        executor = self.standing.known(topic.gateway).executors.get(outcome.equipment, "")
+        if executor == "guard" and opened.role != "guard" and outcome.ended == DONE:
+            raise CapabilityError(f"{opened.kid} reports what only the guard can have done")
+        conclusion = command_rows.conclude(connection, outcome, opened.kid, data, now_ms)
+        match conclusion:
+            case Conclusion(command=None, is_new=True):
+                detail: dict[str, Value] = {"command": outcome.command_id, "issuer": outcome.issuer}
+                text = f"{outcome.verb} by {outcome.issuer}: {outcome.ended}. {outcome.reason}"
+                self._happened(
+                    topic.gateway,
+                    "command.elsewhere",
+                    text,
+                    now_ms,
+                    equipment=outcome.equipment,
+                    rule=outcome.rule,
+                    detail=detail,
+                )
+            case Conclusion(command=command) if command is not None:
+                if conclusion.is_late:
+                    text = f"{outcome.verb} of {command.operator} was unknown; the cabinet now says {outcome.ended}"
+                    self._happened(topic.gateway, "command.late-result", text, now_ms, equipment=outcome.equipment)
+                self._changes.append(changes.Concluded(command))
+
+    def _open(self, topic: Topic, data: bytes, now_ms: int) -> Opened:
+        return self.ring.open(data, topic, "up", now_ms)
+
+    def _ask_rebirth(self, gateway: str, known: Known, now_ms: int) -> None:
+        if now_ms - known.rebirth_asked_ms >= REBIRTH_PERIOD_MS:
+            self._rebirths.add(gateway)
+
+    def _quarantine(self, topic: Topic, data: bytes, error: MessageError, now_ms: int) -> None:
+        """Authentic, but we cannot read it: a later version may. Its stream waits, the others do not."""
+        if topic.message_class in STREAMS:
+            self._stop(topic.gateway, topic.message_class, "quarantine", str(error), now_ms)
+        else:
+            self._tell_once(topic.gateway, topic.message_class, "quarantine", str(error), now_ms)
+        key = digest(data)
+        if len(self._quarantined) < QUARANTINE_PER_RUN_MAX and key not in self._quarantined:
+            self._quarantined.add(key)
+            row = (topic.gateway, key, topic.message_class, now_ms, event_rows.clean(str(error)), data)
+            self._rows.quarantine.append(row)
+
+    def _reject(self, gateway: str, error: WireError | TrustError, now_ms: int) -> None:
+        self._count(gateway, error.reason, str(error), now_ms)
+
+    def _count(self, gateway: str, reason: str, text: str, now_ms: int) -> int:
+        """Count one rejection; return how many there are by now."""
+        key = (gateway, reason)
+        count = self.standing.rejections[key] = self.standing.rejections.get(key, 0) + 1
+        self._rejected[key] = self._rejected.get(key, 0) + 1
+        self._rows.rejections[key] = (gateway, reason, count, now_ms, event_rows.clean(text)[:500])
+        return count
+
+    def _count_rejections(self) -> None:
+        self._changes += (
+            changes.Rejected(gateway, reason, count) for (gateway, reason), count in self._rejected.items()
+        )
+
+    def _happened(
+        self,
+        gateway: str,
+        kind: str,
+        text: str,
+        now_ms: int,
+        *,
+        equipment: str = "",
+        rule: str = "",
+        detail: Mapping[str, Value] | None = None,
+    ) -> None:
+        """Something the manager itself noticed."""
+        self.standing.event_no += 1
+        event = event_rows.noticed(
+            self.standing.event_no, gateway, kind, text, now_ms, equipment=equipment, rule=rule, detail=detail
+        )
+        self._rows.events.append(event_rows.to_row(event))
+        self._changes.append(changes.Happened(event))
+
+
+def _gateways_of(ring: KeyRing) -> frozenset[str]:
+    return frozenset(entry.subject for entry in ring.entries() if entry.role == "agent")

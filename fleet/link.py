@@ -1,0 +1,259 @@
+"""The manager's connection to its broker: everything up is taken in, acks, state and commands go down.
+
+The broker is a courier, never a store: clean start, no session kept. What a lost connection swallowed is sent again by
+the gateways, which go back to their last signed ack.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.model.identity import GatewayId
+from agent.wire import sealing, topics
+from agent.wire.errors import TrustError, WireError
+from agent.wire.leadership import FLEET_STALE_MS
+from agent.wire.messages import SCHEMA, FleetState
+from fleet.control_room import ControlRoom, unix_ms
+from fleet.errors import AskError, FolderError
+from fleet.ingest import Arrival
+
+STATE_S = 10.0
+KEEPALIVE_S = 20
+TIMEOUT_S = 5.0
+ACK_TASKS = 16
+"""Acks on their way at once. One at a time would wait a round trip for each gateway."""
+BACKOFF_S_MIN = 0.5
+BACKOFF_S_MAX = 15.0
+SETTLED_S = 60.0
+"""A session that ended sooner does not reset the backoff: a broker that kicks us must not be hammered."""
+PACKET_BYTES_MAX = 300_000
+"""An envelope of 256 KiB and its topic."""
+INFLIGHT_MAX = 200
+TLS_FOLDER = "tls"
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is.
+
+    Args:
+        tls: None in the clear.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+def read_broker(url: str, folder: Path) -> Broker:
+    """Read ``mqtt://host:port`` or ``mqtts://host:port``; the latter with ``tls/{ca.pem,fleet.pem,fleet.key}`` in ``folder``.
+
+    Raises:
+        FolderError: not such an address, or the certificates cannot be used.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise FolderError(f"--broker: {url!r}: {error}") from error
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise FolderError(f"--broker: expected mqtt://host:port or mqtts://host:port, found {url!r}")
+    if parts.scheme == "mqtt":
+        return Broker(parts.hostname, port or 1883)
+    own = folder / TLS_FOLDER
+    try:
+        context = ssl.create_default_context(cafile=own / "ca.pem")
+        context.load_cert_chain(own / "fleet.pem", own / "fleet.key")
+    except (OSError, ssl.SSLError) as error:
+        raise FolderError(f"{own}: ca.pem, fleet.pem and fleet.key are needed for mqtts: {error}") from error
+    return Broker(parts.hostname, port or 8883, context)
+
+
+class FleetLink:
+    """Keeps the connection. One per manager."""
+
+    def __init__(self, room: ControlRoom, broker: Broker) -> None:
+        self._room = room
+        self._broker = broker
+        self._client: aiomqtt.Client | None = None
+        self._acks: dict[str, bytes] = {}
+        self._acks_due = asyncio.Event()
+        self._beat = 0
+        self._other_seen_ms = 0
+        self._log = structlog.get_logger("link")
+        room.send_ack = self.queue_ack
+        room.commands.courier = self
+
+    async def run(self) -> None:
+        """Connect, and again whenever the connection ends, until cancelled."""
+        backoff_s = BACKOFF_S_MIN
+        while True:  # As long as the manager runs.
+            started_s = time.monotonic()
+            reason = "the broker closed the connection"
+            try:
+                await self._session()
+            except* (aiomqtt.MqttError, OSError, TimeoutError) as group:
+                reason = str(group.exceptions[0]) or type(group.exceptions[0]).__name__
+            finally:
+                self._client = None
+            self._lost(reason)
+            backoff_s = BACKOFF_S_MIN if time.monotonic() - started_s > SETTLED_S else min(2 * backoff_s, BACKOFF_S_MAX)
+            await asyncio.sleep(random.uniform(0.1, 1) * backoff_s)
+
+    def queue_ack(self, gateway: str, sealed: bytes) -> None:
+        """Send an ack soon. Each says everything, so a newer one replaces one that still waits."""
+        self._acks[gateway] = sealed
+        self._acks_due.set()
+
+    async def send_command(self, gateway: str, sealed: bytes, expiry_s: int) -> None:
+        """Publish a command.
+
+        Raises:
+            AskError: it did not leave; with status 504 nobody knows whether it did.
+        """
+        client = self._client
+        if client is None:
+            raise AskError(503, "the manager is not connected to its broker: nothing was sent")
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.MessageExpiryInterval = expiry_s
+        topic = topics.down(self._room.city, GatewayId(gateway), "cmd")
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await client.publish(str(topic), sealed, qos=1, properties=properties)
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            raise AskError(504, "the broker did not confirm the command: it may have been delivered or not") from error
+
+    async def _session(self) -> None:
+        async with self._connect() as client:
+            city = self._room.city
+            async with asyncio.timeout(TIMEOUT_S):
+                await client.subscribe([(f"{topics.ROOT}/{city}/+/up/#", 1), (str(topics.fleet_state(city)), 1)])
+            self._found(client)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(client))
+                tasks.create_task(self._say_state(client))
+                for _ in range(ACK_TASKS):
+                    tasks.create_task(self._send_acks(client))
+
+    def _connect(self) -> aiomqtt.Client:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        properties.MaximumPacketSize = PACKET_BYTES_MAX
+        client = aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            identifier=f"fleet-{self._room.fleet}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            properties=properties,
+            keepalive=KEEPALIVE_S,
+            timeout=TIMEOUT_S,
+            tls_context=self._broker.tls,
+            max_inflight_messages=INFLIGHT_MAX,
+            queue_type=_straight_to(self._receive),
+            logger=_SILENT,
+        )
+        client.pending_calls_threshold = INFLIGHT_MAX
+        return client
+
+    def _found(self, client: aiomqtt.Client) -> None:
+        link = self._room.link
+        link.is_connected, link.reason = True, ""
+        link.reconnects += 1
+        self._client = client
+        self._log.info("broker.up", host=self._broker.host, port=self._broker.port)
+
+    def _lost(self, reason: str) -> None:
+        link = self._room.link
+        if link.is_connected or link.reason != reason:
+            self._log.warning("broker.lost", reason=reason)
+        link.is_connected, link.reason = False, reason
+        self._acks.clear()  # Stale by the time we are back; the next link of each gateway brings a new one.
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Wait for the end of the connection: messages do not pass through here (see ``_straight_to``)."""
+        while True:  # Until it raises: the queue it waits for stays empty.
+            await anext(client.messages)
+
+    def _receive(self, message: aiomqtt.Message) -> None:
+        topic, data = message.topic.value, bytes(message.payload)
+        if topic.endswith("/fleet/state"):
+            self._hear_manager(topic, data)
+        else:
+            self._room.writer.arrived(Arrival(topic, data))
+
+    def _hear_manager(self, topic: str, data: bytes) -> None:
+        """A manager's state: our own echo, our own from before, or another manager's."""
+        room = self._room
+        try:
+            state = sealing.open_state(room.ring, data, topics.parse(topic), unix_ms())
+        except (WireError, TrustError) as error:
+            self._log.warning("state.not-believed", reason=str(error))
+            return
+        if state.term < room.term or (state.fleet == room.fleet and state.term == room.term):
+            return
+        if state.fleet == room.fleet:
+            room.is_term_too_low(state.term)
+        elif abs(unix_ms() - state.issued_ms) < FLEET_STALE_MS:
+            self._other_seen_ms = unix_ms()
+            room.lead(is_leading=False)
+
+    async def _say_state(self, client: aiomqtt.Client) -> None:
+        room = self._room
+        topic = topics.fleet_state(room.city)
+        while True:  # As long as the connection lasts.
+            if not room.commands.is_leading and unix_ms() - self._other_seen_ms > FLEET_STALE_MS:
+                await room.raise_term()
+                room.lead(is_leading=True)
+            if room.commands.is_leading:
+                self._beat += 1
+                state = FleetState(
+                    SCHEMA, room.fleet, room.term, self._broker.host[:40], unix_ms(), self._beat, room.ring.version
+                )
+                sealed = sealing.seal_message(room.trust.director, topic, state)
+                async with asyncio.timeout(TIMEOUT_S):
+                    await client.publish(str(topic), sealed, qos=1, retain=True)
+            await room.wait_term_changed(STATE_S)
+
+    async def _send_acks(self, client: aiomqtt.Client) -> None:
+        city = self._room.city
+        while True:  # As long as the connection lasts.
+            await self._acks_due.wait()
+            if not self._acks:
+                self._acks_due.clear()
+                continue
+            gateway = next(iter(self._acks))
+            sealed = self._acks.pop(gateway)
+            async with asyncio.timeout(TIMEOUT_S):
+                await client.publish(str(topics.down(city, GatewayId(gateway), "ack")), sealed, qos=1)
+            self._room.link.acks += 1
+
+
+_SILENT = logging.getLogger("fleet.mqtt")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # What matters of it is told above, once per change.
+
+
+def _straight_to(deliver: Callable[[aiomqtt.Message], None]) -> type["asyncio.Queue[aiomqtt.Message]"]:
+    """A queue that keeps nothing: aiomqtt wakes a task of its own for each message otherwise, half of ingest's cost.
+
+    The writer's queue is the bounded one.
+    """
+
+    class Straight(asyncio.Queue[Any]):
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            deliver(item)
+
+    return Straight

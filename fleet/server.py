@@ -1,0 +1,155 @@
+"""One manager as a process: the control room, its link to the broker, and the web server, until told to stop."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import structlog
+import uvicorn
+from litestar.types import ASGIApp
+
+from fleet.api import make_app
+from fleet.control_room import ControlRoom
+from fleet.errors import FolderError
+from fleet.folder import read_trust
+from fleet.link import FleetLink, read_broker
+from fleet.origin import Origins
+
+STOP_S = 1.0
+"""How long open requests may finish once we are told to stop."""
+BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to serve.
+
+    Args:
+        folder: where the database is. trust: where keys and key list are.
+        host: an address, or ``localhost``. names: further host names the console may be opened under.
+        is_open: other machines may connect.
+    """
+
+    folder: Path
+    trust: Path
+    fleet: str
+    broker: str
+    host: str
+    port: int
+    is_open: bool = False
+    names: tuple[str, ...] = ()
+
+
+class WebServer(uvicorn.Server):
+    """Uvicorn, saying when it listens and leaving signals to us."""
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=int(STOP_S),
+            server_header=False,
+            ws="none",
+        )
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The process has one place that hears signals, and it is not here."""
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        FolderError: keys, database, broker address or listening address cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    broker = read_broker(settings.broker, settings.folder)
+    trust = read_trust(settings.trust)
+    listening = _listen(settings)
+    address = listening.getsockname()
+    room = ControlRoom(settings.fleet, settings.folder, settings.trust, trust)
+    origins = Origins(settings.names, any_address=settings.is_open)
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    url = f"http://{host}:{address[1]}/"
+    web = WebServer(make_app(room, origins), lambda: print(f"ready {url}", flush=True))  # noqa: T201 - who started us waits for it
+    structlog.get_logger("fleet").info("started", city=room.city, fleet=room.fleet, term=room.term, url=url)
+    async with asyncio.TaskGroup() as tasks:
+        inside = [tasks.create_task(room.run()), tasks.create_task(FleetLink(room, broker).run())]
+        serving = tasks.create_task(web.serve(sockets=[listening]))
+        waiting = tasks.create_task(stop.wait())
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        room.broadcast.end()
+        web.should_exit = True
+        for task in (*inside, waiting):
+            task.cancel()
+    structlog.get_logger("fleet").info("stopped")
+
+
+def check_address(host: str, *, is_open: bool) -> None:
+    """Other machines may connect only if that was said in so many words: there is no login.
+
+    Raises:
+        FolderError: they could, and it was not.
+    """
+    try:
+        is_local = ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    if not is_local and not is_open:
+        raise FolderError(
+            f"--http {host}: other machines could connect, and the console has no login yet. "
+            "Use 127.0.0.1, or add --listen if a proxy in front of it asks for a login"
+        )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    check_address(settings.host, is_open=settings.is_open)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise FolderError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
+    return listening
+
+
+def log_to_stderr() -> None:
+    """JSON lines, one event each, only when something changes."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

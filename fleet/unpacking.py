@@ -1,0 +1,89 @@
+"""A verified batch taken apart: its samples and events as rows, and as what the registry is told."""
+
+import msgspec
+
+from agent.model.observation import Quality, Scalar
+from agent.wire.messages import Batch, Event
+from fleet import changes, event_rows
+from fleet.answers import EventAnswer
+from fleet.changes import Change
+from fleet.event_rows import clean
+from fleet.registry import Latch, Point
+from fleet.rows import Rows
+from fleet.standing import POINTS_PER_GATEWAY_MAX, Known, Standing, split_name
+
+TIME_MS_MAX = 2**63 - 1
+LATCH_SET = "latch.set"
+LATCH_CLEARED = ("latch.cleared", "latch.reset")
+
+_json = msgspec.json.Encoder()
+
+
+def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: Rows) -> list[tuple[str, str, Point]]:
+    """Turn the columns into history rows and newest values.
+
+    Points beyond POINTS_PER_GATEWAY_MAX stay in the envelope only.
+    """
+    numbers = [_point_number(name, known, standing, rows) for name in batch.names]
+    places = [split_name(name) for name in batch.names]
+    exceptions = dict(batch.quality)
+    told: list[tuple[str, str, Point]] = []
+    for n, (index, dt_ms, value) in enumerate(zip(batch.points, batch.dt_ms, batch.values, strict=True)):
+        point_no = numbers[index]
+        if not point_no:
+            continue
+        t_ms = _time_ms(batch.t0_ms, dt_ms)
+        quality = exceptions.get(n, Quality.GOOD)
+        text = value_text(value)
+        rows.samples.append((known.no, link_no, n, point_no, t_ms, quality, text))
+        rows.latest[point_no] = (point_no, t_ms, quality, text)
+        told.append((*places[index], Point(value, quality, t_ms)))
+    return told
+
+
+def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:
+    """Turn one event into its row; a latch set or cleared is remembered as such."""
+    standing.event_no += 1
+    answer = EventAnswer(
+        id=standing.event_no,
+        t_ms=_time_ms(batch.t0_ms, told.dt_ms),
+        stored_ms=now_ms,
+        gateway=batch.gateway,
+        equipment=clean(told.equipment),
+        stream=batch.stream,
+        seq=batch.seq,
+        kind=clean(told.kind),
+        rule=clean(told.rule),
+        text=clean(told.text),
+        detail=told.detail,
+    )
+    rows.events.append(event_rows.to_row(answer))
+    told_changes: list[Change] = [changes.Happened(answer)]
+    if answer.equipment and (answer.kind == LATCH_SET or answer.kind in LATCH_CLEARED):
+        latch = Latch(answer.rule, answer.text, answer.t_ms) if answer.kind == LATCH_SET else None
+        key = (batch.gateway, answer.equipment)
+        rows.latches[key] = None if latch is None else (*key, latch.rule, latch.reason, latch.since_ms)
+        told_changes.append(changes.Latched(*key, latch))
+    return told_changes
+
+
+def value_text(value: Scalar) -> str:
+    """A value as JSON text: exact, and one column whatever its type. What JSON cannot say (NaN) becomes null."""
+    return _json.encode(value).decode()
+
+
+def _time_ms(t0_ms: int, dt_ms: int) -> int:
+    """A gateway's own word for the time, kept inside what a database column can hold."""
+    return min(max(0, t0_ms + dt_ms), TIME_MS_MAX)
+
+
+def _point_number(name: str, known: Known, standing: Standing, rows: Rows) -> int:
+    number = known.points.get(name)
+    if number is None:
+        if len(known.points) >= POINTS_PER_GATEWAY_MAX:
+            return 0
+        standing.point_no += 1
+        number = known.points[name] = standing.point_no
+        equipment, own_name = split_name(clean(name))
+        rows.points.append((number, known.no, equipment, own_name))
+    return number

@@ -1,0 +1,188 @@
+"""The one writer: a thread that gathers what has arrived, judges it, commits it as one transaction, and only then says so.
+
+One commit for up to GROUP_MESSAGES_MAX messages or GROUP_MS of waiting: a commit that waits for the disk costs the same for
+one message as for hundreds. Verification and SQLite both give up Python's lock, so the event loop goes on meanwhile.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from fleet.changes import Change
+from fleet.errors import StoreError
+from fleet.ingest import Arrival, Ingest
+from fleet.store import Store
+
+GROUP_MESSAGES_MAX = 500
+GROUP_MS = 10
+QUEUED_MESSAGES_MAX = 20_000
+"""Beyond this arrivals are dropped and counted: the gateways send again what was not acknowledged."""
+RETRY_S = 1.0
+"""After a failed commit (disk full, I/O error): the gateways keep everything, so there is no hurry."""
+STOP_S = 5.0
+
+T = TypeVar("T")
+Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
+
+
+class Writer:
+    """The writer's thread.
+
+    Args:
+        told: called on the event loop with what each commit changed, in order.
+    """
+
+    def __init__(
+        self, store: Store, ingest: Ingest, told: Callable[[list[Change]], None], unix_ms: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._ingest = ingest
+        self._told = told
+        self._unix_ms = unix_ms
+        self._loop = asyncio.get_running_loop()
+        self._arrivals: deque[Arrival] = deque()
+        self._works: deque[Work] = deque()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fleet-writer", daemon=True)
+        self._log = structlog.get_logger("writer")
+        self.dropped = 0
+        self.commits = 0
+        self.commit_s = 0.0
+        self.problem = ""
+        self._is_memory_ahead = False
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Take in one message; never waits."""
+        if len(self._arrivals) >= QUEUED_MESSAGES_MAX:
+            self.dropped += 1
+            return
+        self._arrivals.append(arrival)
+        self._wake.set()
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own between two groups; durable on return.
+
+        Raises:
+            StoreError: nothing of it was stored.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._works.append((work, future))
+        self._wake.set()
+        return await future
+
+    async def stop(self) -> None:
+        """Commit what has arrived and end."""
+        self._stopping.set()
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join, STOP_S)
+
+    @property
+    def waiting(self) -> int:
+        """Messages not committed yet."""
+        return len(self._arrivals)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - a bug of ours must end the process, not only this thread
+            self._call(_fail, self.ended, error)
+        else:
+            self._call(_resolve, self.ended, None)
+
+    def _work(self) -> None:
+        # Ends when told to and everything that had arrived is done.
+        while not self._stopping.is_set() or self._arrivals or self._works:
+            self._wake.wait(RETRY_S)
+            self._wake.clear()
+            while self._works:
+                self._do(*self._works.popleft())
+            group = self._gather()
+            if group and not self._commit(group):
+                self._stopping.wait(RETRY_S)
+
+    def _gather(self) -> list[Arrival]:
+        """Take what has arrived, lingering a little for company."""
+        group: list[Arrival] = []
+        end_s = time.monotonic() + GROUP_MS / 1000
+        while len(group) < GROUP_MESSAGES_MAX:
+            try:
+                group.append(self._arrivals.popleft())
+            except IndexError:
+                left_s = end_s - time.monotonic()
+                if not group or self._works or left_s <= 0 or not self._wake.wait(left_s):
+                    break
+                self._wake.clear()
+        if self._arrivals or self._works:
+            self._wake.set()
+        return group
+
+    def _commit(self, group: list[Arrival]) -> bool:
+        started_s = time.monotonic()
+        now_ms = self._unix_ms()
+        try:
+            if self._is_memory_ahead:
+                self._reload()
+            with self._store.engine.begin() as connection:
+                self._ingest.take(group, connection, now_ms)
+        except (SQLAlchemyError, StoreError) as error:
+            self._void(error)
+            return False
+        told = self._ingest.committed(now_ms)
+        self.commits += 1
+        self.commit_s += time.monotonic() - started_s
+        if self.problem:
+            self.problem = ""
+            self._log.info("store.back")
+        if told:
+            self._call(self._told, told)
+        return True
+
+    def _void(self, error: SQLAlchemyError | StoreError) -> None:
+        """Nobody is told "stored". The group is gone from memory; the gateways send it again."""
+        text = str(error.__cause__ or error)
+        if not self.problem:
+            self._log.error("store.unavailable", reason=text)
+        self.problem = text
+        self._is_memory_ahead = True
+
+    def _reload(self) -> None:
+        """Go back to what the database holds."""
+        self._ingest.rolled_back(self._store.standing())
+        self._is_memory_ahead = False
+
+    def _do(self, work: Callable[[Connection], Any], future: "asyncio.Future[Any]") -> None:
+        try:
+            result = self._store.transact(work)
+        except StoreError as error:
+            self._call(_fail, future, error)
+        else:
+            self._call(_resolve, future, result)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            self._log.info("loop.closed")  # The process ends; what is committed is committed.
+
+
+def _resolve(future: "asyncio.Future[Any]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,1 @@
+"""The fleet manager: ingest, store, commands, API, against real brokers, databases and sockets."""

@@ -1,0 +1,106 @@
+"""A demonstration city's keys, brokers, and managers that really run."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent.model.identity import CityId, GatewayId
+from agent.wire.demotrust import make_demo_trust
+from agent.wire.keyfile import read_signer
+from fleet.api import make_app
+from fleet.control_room import ControlRoom
+from fleet.folder import Trust, read_trust
+from fleet.link import Broker, FleetLink
+from fleet.origin import Origins
+from fleet.server import WebServer
+from tests.fleet import broker
+from tests.fleet.standin import LiveGateway, StandIn
+
+CITY = CityId("dijon")
+GATEWAYS = ("gw-darcy", "gw-monge", "gw-rude")
+
+
+@pytest.fixture(scope="session")
+def trust_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trust")
+    make_demo_trust(folder, CITY, GATEWAYS, now_ms=time.time_ns() // 1_000_000)
+    return folder
+
+
+@pytest.fixture
+def trust(trust_folder: Path) -> Trust:
+    return read_trust(trust_folder)
+
+
+@pytest.fixture
+def standin(trust_folder: Path) -> Callable[..., StandIn]:
+    def make(gateway: str = GATEWAYS[0], **fields: int) -> StandIn:
+        keys = trust_folder / "gateways" / gateway
+        agent, guard = read_signer(keys / "agent.pem"), read_signer(keys / "guard.pem")
+        return StandIn(CITY, GatewayId(gateway), agent, guard, **fields)
+
+    return make
+
+
+@pytest.fixture
+def broker_port(tmp_path: Path) -> Iterator[int]:
+    with broker.iotcore(tmp_path) as port:
+        yield port
+
+
+@dataclass
+class Running:
+    """A manager with its sockets, inside the test's own loop."""
+
+    room: ControlRoom
+    url: str
+    http: httpx.AsyncClient
+    port: int
+
+    def live(self, voice: StandIn) -> LiveGateway:
+        return LiveGateway(voice, self.room.ring, self.port)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, trust_folder: Path, port: int, fleet: str = "control-room") -> AsyncIterator[Running]:
+    """Run a manager for the length of the block."""
+    room = ControlRoom(fleet, folder, trust_folder, read_trust(trust_folder))
+    link = FleetLink(room, Broker("127.0.0.1", port))
+    ready = asyncio.Event()
+    web = WebServer(make_app(room, Origins()), ready.set)
+    web.config.port = broker.free_port()
+    url = f"http://127.0.0.1:{web.config.port}"
+    async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        inside = [tasks.create_task(room.run()), tasks.create_task(link.run())]
+        serving = tasks.create_task(web.serve())
+        async with asyncio.timeout(10):
+            await ready.wait()
+            while not room.link.is_connected:  # noqa: ASYNC110 - looks from outside
+                await asyncio.sleep(0.01)
+        try:
+            yield Running(room, url, http, port)
+        finally:
+            room.broadcast.end()
+            web.should_exit = True
+            await asyncio.wait([serving], timeout=5)
+            for task in inside:
+                task.cancel()
+
+
+@pytest.fixture
+async def manager(tmp_path: Path, trust_folder: Path, broker_port: int) -> AsyncIterator[Running]:
+    async with running(tmp_path, trust_folder, broker_port) as inside:
+        yield inside
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 15) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.01)
