@@ -191,7 +191,7 @@ class Journal:
                     try:
                         with self._ledger.atomic():
                             answers.append((future, request(self._ledger)))
-                    except Exception as error:  # noqa: BLE001  # Whoever asked gets it; the others go on.
+                    except Exception as error:  # Whoever asked gets it; the others go on.
                         if not self._ledger.in_transaction:  # A full disk took the whole transaction with it.
                             raise LedgerError(f"not stored: {error}") from error
                         answers.append((future, error))

@@ -122,15 +122,13 @@ class Outbound:
 
     Args:
         head: our newest link. acked_seq: durable at the fleet as far as we know.
-        floor_seq: the newest link we no longer keep; we cannot go back below it.
     """
 
-    def __init__(self, head: StreamHead, acked_seq: int, floor_seq: int = 0) -> None:
-        assert 0 <= floor_seq <= acked_seq <= head.seq
+    def __init__(self, head: StreamHead, acked_seq: int) -> None:
+        assert 0 <= acked_seq <= head.seq
         self.stream = head.stream
         self.head = head
         self.acked_seq = acked_seq
-        self.floor_seq = floor_seq
         self.is_forked = False
         self.go_backs = 0
         self._in_flight: deque[tuple[int, bytes]] = deque()
@@ -203,6 +201,9 @@ class Outbound:
     def tick(self, now_ms: int) -> Regressed | None:
         """Go back to the last ack if nothing moved for too long.
 
+        Returns:
+            Regressed if the fleet stands below what it acknowledged: ``rewind`` to what is still kept.
+
         Time counts from the last *progress*, not from the last activity: a timer that new data resets never fires.
         """
         deadline = self.deadline_ms
@@ -216,21 +217,21 @@ class Outbound:
         if self._fruitless < REGRESS_GO_BACKS or self._lowest_ack is None:
             return None
         lost_to, self._lowest_ack, self._fruitless = self._lowest_ack, None, 0
-        self.acked_seq = max(lost_to, self.floor_seq)
         return Regressed(lost_to)
+
+    def rewind(self, acked_seq: int) -> None:
+        """Send again everything above ``acked_seq``, the newest link that is acknowledged or no longer kept."""
+        self.acked_seq = min(acked_seq, self.acked_seq)
+        self._clear()
 
     def committed(self, head: StreamHead) -> None:
         """The journal has grown, or stands in a new epoch."""
         if head.epoch != self.head.epoch:
-            self.acked_seq = self.floor_seq = 0
+            self.acked_seq = 0
             self.is_forked = False
             self._clear()
         assert head.epoch > self.head.epoch or head.seq >= self.head.seq
         self.head = head
-
-    def trimmed(self, floor_seq: int) -> None:
-        """The journal no longer keeps links up to ``floor_seq``."""
-        self.floor_seq = max(self.floor_seq, min(floor_seq, self.acked_seq))
 
     def restart(self) -> None:
         """A new connection, or another manager leads: send again from the last ack, at once."""

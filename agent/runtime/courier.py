@@ -1,0 +1,374 @@
+"""The courier: carries sealed links and results to the fleet, and acks, states and commands back. Trusted with nothing.
+
+Whatever it loses, repeats or reorders is put right by the streams (``agent.wire.streams``) and the gate
+(``agent.wire.gate``). It never stops: brokers are tried in turn, with growing and jittered pauses.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.ledger.errors import LedgerError
+from agent.model.identity import CityId, GatewayId
+from agent.model.observation import ClockQuality
+from agent.process.clock import Clock
+from agent.runtime.mqtt import Broker, Transport, TransportError, Will
+from agent.runtime.sources import LinkSource
+from agent.wire.errors import TrustError, WireError
+from agent.wire.keyfile import Signer
+from agent.wire.leadership import Leadership
+from agent.wire.messages import HEARTBEAT_S, SCHEMA, Birth, Death, Heartbeat, StreamHead
+from agent.wire.sealing import open_ack, open_state, seal_message
+from agent.wire.streams import Lanes, Outbound, Pacer, Unmoved, Want
+from agent.wire.topics import ROOT, Topic, fleet_state, parse, up
+from agent.wire.trust import KeyRing
+
+SHORT_SESSION_S = 60.0
+"""A session that ends sooner counts as a failure: brokers that accept and then kick must not be hammered."""
+PUBLISHING_MAX = 64
+"""Links handed to the client and not yet answered by the broker."""
+COMMANDS_MAX = 16
+"""Commands waiting for their turn; the gate would call later ones stale anyway."""
+RESULTS_MAX = 64
+REBIRTH_INTERVAL_S = 1.0
+IDLE_S = 5.0
+"""Upper bound of every wait: whatever signal was missed is made up for after it."""
+FETCH_PAUSE_S = 0.5
+FAREWELL_S = 1.0
+BACKLOG_BYTES_PER_S = 250_000
+"""Half of a poor mobile link (4 Mbit/s): catching up leaves the other half to what happens now."""
+
+_log = logging.getLogger("armoire.courier")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses between connections, full jitter: ``uniform(0, min(longest, first * 2^n))``."""
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+    def pause_s(self, failures: int, dice: random.Random) -> float:
+        """The pause after so many failures in a row."""
+        return dice.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(failures, 30)))
+
+
+class Principal(Protocol):
+    """Whom the courier carries for: the agent."""
+
+    async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
+        """What to say on a new connection."""
+
+    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
+        """What to say every HEARTBEAT_S."""
+
+    async def command(self, sealed: bytes, topic: str) -> bytes | None:
+        """Have a sealed command judged and carried out; the sealed result, None if nobody is to be answered."""
+
+    async def key_list(self, sealed: bytes) -> None:
+        """A key list arrived; verify it before believing it."""
+
+    async def link_changed(self, text: str, *, is_up: bool) -> None:
+        """The connection came or went. Called on change only."""
+
+
+@dataclass(slots=True)
+class CourierFigures:
+    """What ``status`` shows."""
+
+    is_connected: bool = False
+    broker: str = ""
+    connections: int = 0
+    conn: int = 0
+    links_sent: int = 0
+    commands_dropped: int = 0
+    last_error: str = ""
+
+
+class Courier:
+    """One gateway's courier.
+
+    Args:
+        brokers: tried in this order. next_conn: a number that never repeats (``Journal.next_number``).
+        ring: returns the key ring in force. signer: the agent's.
+        sources: of the streams; each stream in one of them.
+    """
+
+    def __init__(
+        self,
+        city: str,
+        gateway: str,
+        brokers: Sequence[Broker],
+        signer: Signer,
+        ring: Callable[[], KeyRing],
+        sources: Sequence[LinkSource],
+        principal: Principal,
+        clock: Clock,
+        next_conn: Callable[[], Awaitable[int]],
+        *,
+        backoff: Backoff | None = None,
+        dice: random.Random | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+        backlog_bytes_per_s: int = BACKLOG_BYTES_PER_S,
+    ) -> None:
+        assert brokers
+        self._city, self._gateway = CityId(city), GatewayId(gateway)
+        self._brokers = brokers
+        self._signer = signer
+        self._ring = ring
+        self._sources = sources
+        self._principal = principal
+        self._clock = clock
+        self._next_conn = next_conn
+        self._backoff = backoff or Backoff()
+        self._dice = dice or random.Random()
+        self._heartbeat_s = heartbeat_s
+        self._source_of: dict[str, LinkSource] = {}
+        self._outbounds: dict[str, Outbound] = {}
+        self._pacer = Pacer(backlog_bytes_per_s)
+        self._lanes = Lanes((), self._pacer)
+        self._wake = asyncio.Event()
+        self._birth_wanted = asyncio.Event()
+        self._commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(COMMANDS_MAX)
+        self._results: deque[bytes] = deque(maxlen=RESULTS_MAX)
+        self.leadership = Leadership()
+        self.rejected: dict[str, int] = {}
+        self.figures = CourierFigures()
+
+    @property
+    def backlog(self) -> dict[str, int]:
+        """Links per stream that the fleet has not acknowledged."""
+        return {stream: outbound.backlog for stream, outbound in self._outbounds.items()}
+
+    async def run(self) -> None:
+        """Carry until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for source in self._sources:
+                group.create_task(source.follow(self._wake.set))
+            await self._connect_for_ever()
+
+    async def _connect_for_ever(self) -> None:
+        failures = 0
+        place = 0
+        while True:  # Until the agent stops.
+            broker = self._brokers[place % len(self._brokers)]
+            began_ms = self._clock.now_ms()
+            error = await self._try_session(broker)
+            lasted_s = (self._clock.now_ms() - began_ms) / 1000
+            await self._note_lost(broker, error)
+            failures = failures + 1 if lasted_s < SHORT_SESSION_S else 0
+            place += 1
+            await asyncio.sleep(self._backoff.pause_s(failures, self._dice))
+
+    async def _try_session(self, broker: Broker) -> str:
+        """One connection, from first to last; return why it ended."""
+        reason = ""
+        try:
+            conn = await self._next_conn()
+            topic = self._topic("death")
+            will = Will(str(topic), seal_message(self._signer, topic, Death(SCHEMA, self._gateway, conn)))
+            async with Transport(broker, self._gateway, will) as transport:
+                await self._session(transport, broker, conn, will)
+        except* (TransportError, LedgerError) as group:
+            first: BaseException = group
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            reason = str(first)
+        return reason
+
+    async def _session(self, transport: Transport, broker: Broker, conn: int, will: Will) -> None:
+        await transport.subscribe((f"{ROOT}/{self._city}/{self._gateway}/down/+", str(fleet_state(self._city))))
+        self.leadership.connected()
+        self._take_heads()
+        for outbound in self._outbounds.values():
+            outbound.restart()
+        await self._announce(transport, conn)
+        self.figures.is_connected, self.figures.broker, self.figures.conn = True, str(broker), conn
+        self.figures.connections += 1
+        _log.info("connected to %s", broker)
+        await self._principal.link_changed(f"connected to {broker}", is_up=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive(transport))
+                group.create_task(self._send(transport))
+                group.create_task(self._beat(transport, conn))
+                group.create_task(self._rebirth(transport, conn))
+                group.create_task(self._carry_out(transport))
+        except asyncio.CancelledError:
+            with suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await transport.publish(will.topic, will.payload)
+            raise
+
+    async def _note_lost(self, broker: Broker, error: str) -> None:
+        was_connected = self.figures.is_connected
+        self.figures.is_connected = False
+        if error != self.figures.last_error or was_connected:
+            _log.warning("no connection to %s: %s", broker, error)
+        self.figures.last_error = error
+        if was_connected:
+            await self._principal.link_changed(error, is_up=False)
+
+    async def _announce(self, transport: Transport, conn: int) -> None:
+        heads = [head for source in self._sources for head in source.heads]
+        floors = [floor for source in self._sources for floor in await source.floors()]
+        birth = await self._principal.birth(conn, heads, floors)
+        topic = self._topic("birth")
+        await transport.publish(str(topic), seal_message(self._signer, topic, birth))
+
+    async def _beat(self, transport: Transport, conn: int) -> None:
+        topic = self._topic("birth")
+        beat = 0
+        while True:  # Until the connection ends.
+            await asyncio.sleep(self._heartbeat_s)
+            beat += 1
+            message = await self._principal.heartbeat(conn, beat)
+            await transport.publish(str(topic), seal_message(self._signer, topic, message))
+
+    async def _rebirth(self, transport: Transport, conn: int) -> None:
+        while True:  # Until the connection ends.
+            await self._birth_wanted.wait()
+            self._birth_wanted.clear()
+            await self._announce(transport, conn)
+            await asyncio.sleep(REBIRTH_INTERVAL_S)
+
+    async def _send(self, transport: Transport) -> None:
+        """Send links as the streams want them; wait for something to happen in between."""
+        room = asyncio.Semaphore(PUBLISHING_MAX)
+        async with asyncio.TaskGroup() as group:
+            while True:  # Until the connection ends.
+                self._wake.clear()
+                self._take_heads()
+                await self._tick()
+                want = self._lanes.want(self._clock.now_ms())
+                if want is None:
+                    wait_ms = self._lanes.wait_ms(self._clock.now_ms())
+                    await self._wait_woken(IDLE_S if wait_ms is None else min(IDLE_S, wait_ms / 1000 + 0.001))
+                elif not await self._send_links(transport, want, room, group):
+                    await self._wait_woken(FETCH_PAUSE_S)  # The source is away, or its epoch has changed.
+
+    async def _send_links(
+        self, transport: Transport, want: Want, room: asyncio.Semaphore, group: asyncio.TaskGroup
+    ) -> bool:
+        links = await self._source_of[want.stream].sealed_after(want.stream, want.epoch, want.after_seq, want.limit)
+        outbound = self._outbounds[want.stream]
+        topic = str(self._topic(want.stream))
+
+        async def publish(sealed: bytes) -> None:
+            try:
+                await transport.publish(topic, sealed)
+            finally:
+                room.release()
+
+        for link in outbound.sending(want, links, self._clock.now_ms()):
+            await room.acquire()
+            group.create_task(publish(link.sealed))
+            self._lanes.spent(outbound, len(link.sealed))
+            self.figures.links_sent += 1
+        return bool(links)
+
+    async def _wait_woken(self, timeout_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+
+    def _take_heads(self) -> None:
+        """Meet new streams; tell the known ones where they end."""
+        for source in self._sources:
+            acked = {head.stream: head for head in source.acked}
+            for head in source.heads:
+                outbound = self._outbounds.get(head.stream)
+                if outbound is not None:
+                    outbound.committed(head)
+                    continue
+                at = acked.get(head.stream)
+                seq = at.seq if at is not None and at.epoch == head.epoch else 0
+                self._outbounds[head.stream] = Outbound(head, min(seq, head.seq))
+                self._source_of[head.stream] = source
+                self._lanes = Lanes(self._outbounds.values(), self._pacer)
+
+    async def _tick(self) -> None:
+        for stream, outbound in self._outbounds.items():
+            regressed = outbound.tick(self._clock.now_ms())
+            if regressed is not None:
+                _log.error("%s: the fleet has lost what it acknowledged after link %d", stream, regressed.seq)
+                source = self._source_of[stream]
+                await source.regressed(stream, regressed.seq)
+                outbound.rewind(next(head.seq for head in source.acked if head.stream == stream))
+                self._birth_wanted.set()  # It says where our store begins, for a fleet that holds even less.
+
+    async def _receive(self, transport: Transport) -> None:
+        async for text, payload in transport.messages():
+            try:
+                await self._take_in(parse(text), payload)
+            except (WireError, TrustError) as error:
+                self.rejected[error.reason] = self.rejected.get(error.reason, 0) + 1
+
+    async def _take_in(self, topic: Topic, payload: bytes) -> None:
+        clock_ms = None if self._clock.quality() is ClockQuality.UNKNOWN else self._clock.unix_ms()
+        match topic.direction, topic.message_class:
+            case "down", "ack":
+                await self._take_ack(topic, payload, clock_ms)
+            case "fleet", "state":
+                state = open_state(self._ring(), payload, topic, clock_ms)
+                if self.leadership.receive(state, self._clock.now_ms(), clock_ms):
+                    self._restart_streams()
+                await self._pass_on(topic, payload)
+            case "down", "cmd":
+                try:
+                    self._commands.put_nowait((str(topic), payload))
+                except asyncio.QueueFull:
+                    self.figures.commands_dropped += 1
+            case "down", "keys":
+                await self._principal.key_list(payload)
+            case _:
+                self.rejected["unexpected"] = self.rejected.get("unexpected", 0) + 1
+
+    async def _take_ack(self, topic: Topic, payload: bytes, clock_ms: int | None) -> None:
+        ack = open_ack(self._ring(), payload, topic, clock_ms)
+        if not self.leadership.accepts(ack.term):
+            self.rejected["old-term"] = self.rejected.get("old-term", 0) + 1
+            return
+        for head in ack.heads:
+            outbound = self._outbounds.get(head.stream)
+            if outbound is None:
+                continue
+            source = self._source_of[head.stream]
+            own = outbound.in_flight_hash(head.seq)
+            own = own or await source.hash_at(head.stream, head.epoch, head.seq)
+            verdict = outbound.receive_ack(head, own, self._clock.now_ms())
+            if not isinstance(verdict, Unmoved):
+                await source.acknowledged(head)
+        await self._pass_on(topic, payload)
+        if ack.rebirth:
+            self._birth_wanted.set()
+        self._wake.set()
+
+    async def _pass_on(self, topic: Topic, payload: bytes) -> None:
+        for source in self._sources:
+            await source.fleet_message(str(topic), payload)
+
+    def _restart_streams(self) -> None:
+        for outbound in self._outbounds.values():
+            outbound.restart()
+        self._wake.set()
+
+    async def _carry_out(self, transport: Transport) -> None:
+        """Commands one after the other, apart from the acks: an actuator may take its time."""
+        topic = str(self._topic("result"))
+        while True:  # Until the connection ends.
+            while self._results:  # Bounded by RESULTS_MAX; from the connection before.
+                await transport.publish(topic, self._results[0])
+                self._results.popleft()
+            text, sealed = await self._commands.get()
+            result = await self._principal.command(sealed, text)
+            if result is not None:
+                self._results.append(result)
+
+    def _topic(self, message_class: str) -> Topic:
+        return up(self._city, self._gateway, message_class)

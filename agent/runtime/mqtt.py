@@ -1,0 +1,209 @@
+"""MQTT 5 over aiomqtt, kept small: connect once, publish with an answer, receive. The broker is a courier, not a store.
+
+Clean start and session expiry 0: a broker that hands out an old command later is a hazard. Delivery is assured end to
+end by signed acks, so what the broker promises is not relied on; what it refuses is noticed.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.wire.envelope import ENVELOPE_BYTES_MAX
+
+KEEPALIVE_S = 20
+"""A dead link is noticed within 1.5 of it; half of what a mobile operator's NAT forgets after."""
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+"""For CONNACK, SUBACK and PUBACK. aiomqtt leaves a publish pending after a disconnect (sync.md 1.5): never wait longer."""
+INCOMING_MAX = 1_024
+"""What the application has not taken yet. Beyond it messages are dropped: acks are cumulative, commands time out."""
+PACKET_BYTES_MAX = ENVELOPE_BYTES_MAX + 1_024
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class TransportError(Exception):
+    """The broker is not there, refuses, or fell silent. What was being published may or may not have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One place to connect to.
+
+    Args:
+        tls: None for a broker on this machine only.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says for us when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+def broker_of(url: str, tls: ssl.SSLContext | None = None) -> Broker:
+    """Read ``mqtt://host:port`` or ``mqtts://host:port``.
+
+    Args:
+        tls: for ``mqtts``; the system's authorities if None.
+
+    Raises:
+        ValueError: not such an address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"a broker is mqtt://host:port or mqtts://host:port, not {url!r}")
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    is_tls = parts.scheme == "mqtts"
+    return Broker(parts.hostname, port, (tls or ssl.create_default_context()) if is_tls else None)
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt waits for a PUBACK but does not look into it: a refused publish would seem stored."""
+
+    answers: dict[int, "asyncio.Future[None]"]
+
+    def _on_publish(
+        self, client: paho.Client, userdata: Any, mid: int, reason_code: Any, properties: Properties
+    ) -> None:
+        future = self.answers.pop(mid, None)
+        if future is not None and not future.done():
+            if reason_code.is_failure:
+                future.set_exception(TransportError(f"the broker refused a message: {reason_code}"))
+            else:
+                future.set_result(None)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+
+class Transport:
+    """One connection to one broker. Use as an async context manager; never reused.
+
+    Raises:
+        TransportError: on entering: no connection.
+    """
+
+    def __init__(self, broker: Broker, identifier: str, will: Will | None = None) -> None:
+        self._broker = broker
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        properties.MaximumPacketSize = PACKET_BYTES_MAX
+        silent = logging.getLogger("agent.runtime.mqtt.paho")
+        silent.setLevel(logging.CRITICAL + 1)  # What goes wrong comes as an exception, once.
+        self._client = _Client(
+            broker.host,
+            broker.port,
+            identifier=identifier,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            properties=properties,
+            keepalive=KEEPALIVE_S,
+            timeout=ANSWER_TIMEOUT_S,
+            tls_context=broker.tls,
+            will=aiomqtt.Will(will.topic, will.payload, qos=1) if will else None,
+            max_queued_incoming_messages=INCOMING_MAX,
+            max_inflight_messages=100,
+            logger=silent,
+        )
+        self._client.answers = {}
+        self._paho = self._client._client  # noqa: SLF001  # aiomqtt has no door to it; the version is pinned.
+        self._paho.connect_timeout = CONNECT_TIMEOUT_S
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            self._close_socket()
+            raise TransportError(f"{self._broker}: {error}") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._client.__aexit__(kind, error, trace)
+        except aiomqtt.MqttError:
+            pass  # It was going away already.
+        finally:
+            self._close_socket()
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Subscribe at QoS 1. A broker may grant what it will never deliver: only delivery proves anything.
+
+        Raises:
+            TransportError: refused, or no answer.
+        """
+        for topic in topics:
+            try:
+                granted = await self._client.subscribe(topic, qos=1)
+            except aiomqtt.MqttError as error:
+                raise TransportError(f"{self._broker}: not subscribed to {topic}: {error}") from error
+            if any(getattr(code, "is_failure", False) for code in granted):
+                raise TransportError(f"{self._broker}: refused the subscription to {topic}")
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> None:
+        """Publish at QoS 1 and wait for the broker's answer. Messages leave in the order of the calls.
+
+        Raises:
+            TransportError: refused, no answer within ANSWER_TIMEOUT_S, or the connection ended.
+        """
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        sent = self._paho.publish(topic, payload, 1, retain, properties)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            raise TransportError(f"{self._broker}: {paho.error_string(sent.rc)}")
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._client.answers[sent.mid] = answer
+        gone = self._client._disconnected  # noqa: SLF001
+        try:
+            await asyncio.wait({answer, gone}, timeout=ANSWER_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                answer.result()
+                return
+        finally:
+            self._client.answers.pop(sent.mid, None)
+            answer.cancel()
+        raise TransportError(f"{self._broker}: {'the connection ended' if gone.done() else 'no answer to a message'}")
+
+    async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        """What arrives, as (topic, payload), until the connection ends.
+
+        Raises:
+            TransportError: the connection ended.
+        """
+        try:
+            async for message in self._client.messages:
+                yield str(message.topic), message.payload
+        except aiomqtt.MqttError as error:
+            raise TransportError(f"{self._broker}: {error}") from error
+
+    def _close_socket(self) -> None:
+        """After some errors aiomqtt leaves the socket to the garbage collector, and its reader to the loop."""
+        gone = self._client._disconnected  # noqa: SLF001
+        if gone.done() and not gone.cancelled():
+            gone.exception()  # Looked at: whoever waited was told.
+        socket = self._paho.socket()
+        if socket is None or socket.fileno() < 0:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(socket.fileno())
+        loop.remove_writer(socket.fileno())
+        socket.close()
