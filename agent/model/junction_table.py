@@ -88,8 +88,7 @@ def _read_conflicts(
     for path, found in table.array("conflicts", "an array of pairs of group numbers"):
         pair = _pair(found, groups)
         if pair is None:
-            words = ", ".join(shown(each) for each in found) if isinstance(found, list) else shown(found)
-            table.problems.note(path, f"expected {expected}, found [{words[:60]}]")
+            table.problems.note(path, f"expected {expected}, found {shown(found)}")
         elif frozenset(pair) in conflicts:
             table.problems.note(
                 path, f"groups {pair[0]} and {pair[1]} are there twice; one pair holds in both directions"
@@ -120,7 +119,7 @@ def _read_intergreens(
     default_ms = owner.ms("intergreen_default_s", 1, INTERGREEN_S_MAX) if has_default else None
     for first, second in sorted(tuple(sorted(pair)) for pair in conflicts):
         for pair in ((first, second), (second, first)):
-            key = f'intergreen_s."{pair[0]}-{pair[1]}"'
+            key = f"intergreen_s.{pair[0]}-{pair[1]}"
             if pair not in found and default_ms is None:
                 owner.note(key, "missing, expected an intergreen for both directions of every conflict, or a default")
             intergreen_ms = found.setdefault(pair, default_ms or 0)
@@ -144,9 +143,9 @@ def _read_written_intergreens(
         numbers = [int(part) for part in key.split("-")] if re.fullmatch(r"[1-9][0-9]?-[1-9][0-9]?", key) else None
         pair = _pair(numbers, groups)
         if pair is None:
-            table.note(f'"{shown(key)[1:-1]}"', 'expected "ending-starting", two group numbers of this junction')
+            table.note(shown(key)[1:-1], 'expected "ending-starting", two group numbers of this junction')
         elif frozenset(pair) not in conflicts:
-            table.note(f'"{key}"', f"groups {pair[0]} and {pair[1]} are not in conflicts")
+            table.note(key, f"groups {pair[0]} and {pair[1]} are not in conflicts")
         else:
             found[pair] = table.ms(key, 1, INTERGREEN_S_MAX)
     return found

@@ -29,7 +29,8 @@ def shown(value: object) -> str:
         case dict():
             text = "a table"
         case list():
-            text = "an array" if value else "an empty array"
+            items = ["an array" if isinstance(each, list) else shown(each) for each in value[:FOUND_LENGTH_MAX]]
+            text = f"[{', '.join(items)}]"
         case _:
             text = str(value)
     return text if len(text) <= FOUND_LENGTH_MAX else f"{text[: FOUND_LENGTH_MAX - 1]}…"
