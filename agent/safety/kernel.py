@@ -174,7 +174,15 @@ HELD: Mapping[tuple[type, type], Bench] = {
         (nothing_is_latched,),
         (junction.watchdog_is_commissioned, nobody_works_there),
     ),
+    (SetLevel, Segment): Rules(
+        SetLevel,
+        Segment,
+        SegmentObserved,
+        (nothing_is_latched,),
+        (lighting.switch_is_not_local, lighting.level_is_allowed, nobody_works_there),
+    ),
 }
+"""What must go on holding while a lease lasts; see ``may_refresh``."""
 
 
 def judge(command: C, site: Site, observed: Observed | None, standing: Standing, now_ms: int) -> Approved[C] | Refused:

@@ -25,6 +25,7 @@ from tests.safety.facts import (
     PLAN,
     SEEN,
     SEEN_JUNCTION,
+    SEEN_SEGMENT,
     SITE,
     TAGGED_OUT,
     TECHNICIAN,
@@ -134,7 +135,37 @@ def test_a_plan_is_refreshed_while_the_fleet_is_silent_only_because_due_ends_it(
     assert due(held, NOW_MS, True) is not None
 
 
-def test_levels_are_judged_anew_not_refreshed() -> None:
-    assert may_refresh(lease(LEVEL), SITE, SEEN[LEVEL.equipment], Standing(), NOW_MS) == Refused(
-        "SR-01", "nothing is held at depart-1"
-    )
+@pytest.mark.parametrize(
+    ("standing", "seen", "rule"),
+    [
+        (NOTHING, {}, ""),
+        (AUTONOMOUS, {}, ""),
+        (NOTHING, {"dark": False}, ""),
+        (NOTHING, {"local_override": True}, "LR-03"),
+        (LATCHED, {}, "SR-13"),
+        (TAGGED_OUT, {}, "SR-29"),
+        (NOTHING, {"at_ms": NOW_MS - 3_001}, "SR-28"),
+    ],
+    ids=str,
+)
+def test_a_level_is_held_only_while_its_rules_hold(standing: Standing, seen: dict[str, Any], rule: str) -> None:
+    refused = may_refresh(lease(LEVEL), SITE, replace(SEEN[LEVEL.equipment], **seen), standing, NOW_MS)
+    assert (refused.rule if refused else "") == rule
+
+
+def test_lr_01_a_level_set_by_day_ends_when_it_gets_dark() -> None:
+    by_day = replace(SEEN_SEGMENT, dark=False)
+    approved = judge(replace(LEVEL, level_percent=0), SITE, by_day, NOTHING, NOW_MS)
+    assert isinstance(approved, Approved)
+    assert may_refresh(granted(approved), SITE, by_day, NOTHING, NOW_MS) is None
+    refused = may_refresh(granted(approved), SITE, SEEN_SEGMENT, NOTHING, NOW_MS)
+    assert refused is not None
+    assert refused.rule == "LR-01"
+
+
+def test_nothing_is_held_at_equipment_that_is_gone() -> None:
+    for held in (lease(PLAN), lease(LEVEL)):
+        where = held.approved.command.equipment
+        assert may_refresh(held, replace(SITE, equipment={}), SEEN[where], NOTHING, NOW_MS) == Refused(
+            "SR-01", f"nothing is held at {where}"
+        )
