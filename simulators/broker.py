@@ -3,6 +3,7 @@
 It accepts anybody and keeps nothing; demonstration and tests only, on 127.0.0.1. Production takes mosquitto.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(configuration(int(arguments[0])))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # It keeps nothing; a Python handler would never get its turn.
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # It reports every packet.
     Broker(config_path=str(path)).run_forever()
     return 0
 

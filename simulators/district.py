@@ -5,14 +5,15 @@ any process may be killed to see what happens. Ctrl-C stops all of it.
 """
 
 import asyncio
+import json
 import shutil
 import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
-import httpx
 from rich.console import Console
 
 from agent.cli.supervisor import Program, Supervisor
@@ -46,7 +47,7 @@ class Ports:
 def free_ports(count: int) -> list[int]:
     """Ports that were free for TCP and UDP a moment ago."""
     taken: list[socket.socket] = []
-    ports = []
+    ports: list[int] = []
     try:
         while len(ports) < count:
             tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -67,14 +68,14 @@ def free_ports(count: int) -> list[int]:
 
 def choose_ports(http: int) -> Ports:
     """The console on ``http`` if it is free, everything else wherever there is room."""
-    broker, spare, *rest = free_ports(6)
+    broker, spare, *rest = free_ports(7)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", http))
         except OSError:
             http = spare
-    wires = ("lighting", "presence", "bollards", "signals")
+    wires = ("lighting", "presence", "bollards", "signals", "monitor")
     return Ports(broker, http, dict(zip(wires, rest, strict=True)))
 
 
@@ -88,7 +89,9 @@ def lay_out(folder: Path, ports: Ports) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         trust.mkdir(parents=True, mode=0o700)
         make_demo_trust(trust, CITY, GATEWAYS, OPERATORS, now_ms=time.time_ns() // 1_000_000)
+    (folder / "fleet").mkdir(exist_ok=True)
     addresses = {**ports.wires, "broker": ports.broker}
+    del addresses["monitor"]  # It hears lamps, not us.
     for gateway in GATEWAYS:
         home = folder / gateway
         home.mkdir(parents=True, exist_ok=True)
@@ -115,17 +118,25 @@ def programs(folder: Path, ports: Ports) -> tuple[Program, ...]:
         place = str(control / f"{name}.sock")
         return Program(name, (*simulator, kind, "--port", str(port), "--control", place, *more), HARDWARE)
 
-    fleet = (python, "-m", "fleet.cli", "serve", "--dir", str(folder / "fleet"), "--trust", str(folder / "trust"))
-    fleet += ("--broker", f"mqtt://127.0.0.1:{ports.broker}", "--http", f"127.0.0.1:{ports.http}")
+    fleet = (
+        *(python, "-m", "fleet.cli", "serve", "--dir", str(folder / "fleet"), "--trust", str(folder / "trust")),
+        *("--broker", f"mqtt://127.0.0.1:{ports.broker}", "--http", f"127.0.0.1:{ports.http}"),
+    )
     return (
         Program("broker", (python, "-m", "simulators.broker", str(ports.broker), str(folder / "broker")), BROKER),
         hardware("lighting", "cabinet"),
         hardware("presence", "cabinet"),
         hardware("bollards", "bollards", "--count", "3"),
-        hardware("signals", "controller"),
+        hardware(
+            "signals",
+            "controller",
+            *("--read-community", "dijon-read", "--write-community", "dijon-write"),
+            *("--monitor", f"127.0.0.1:{ports.wires['monitor']}"),
+        ),
+        hardware("monitor", "monitor", "--latch", str(folder / "monitor.latch")),
         Program("fleet", fleet, FLEET),
         *(
-            Program(gateway, (python, "-m", "agent.cli.main", "run", str(folder / gateway / "site.toml")), CABINETS)
+            Program(gateway, (python, "-m", "agent.cli", "run", str(folder / gateway / "site.toml")), CABINETS)
             for gateway in GATEWAYS
         ),
     )
@@ -135,25 +146,23 @@ async def _when_ready(url: str, console: Console, folder: Path) -> None:
     """Show progress until every cabinet's state has arrived at the fleet, then say what to try."""
     started_s = time.monotonic()
     with console.status("starting the district") as status:
-        async with httpx.AsyncClient(timeout=2.0) as client:
-            while (waited_s := time.monotonic() - started_s) < READY_TIMEOUT_S:
-                up, equipment = await _census(client, url)
-                if up == len(GATEWAYS) and equipment:
-                    break
-                status.update(
-                    f"starting the district: {up} of {len(GATEWAYS)} cabinets have reported ({waited_s:.0f} s)"
-                )
-                await asyncio.sleep(0.25)
-            else:
-                console.print("[red]not every cabinet has reported within a minute; see the log[/]", folder / "log")
+        while (waited_s := time.monotonic() - started_s) < READY_TIMEOUT_S:
+            up, has_state = await asyncio.to_thread(_census, url)
+            if up == len(GATEWAYS) and has_state:
+                break
+            status.update(f"starting the district: {up} of {len(GATEWAYS)} cabinets have reported ({waited_s:.0f} s)")
+            await asyncio.sleep(0.25)
+        else:
+            console.print("[red]not every cabinet has reported within a minute; see the log[/]", folder / "log")
     console.print(_welcome(url, folder, time.monotonic() - started_s))
 
 
-async def _census(client: httpx.AsyncClient, url: str) -> tuple[int, bool]:
+def _census(url: str) -> tuple[int, bool]:
     """How many gateways are up, and whether equipment with values is there."""
     try:
-        district = (await client.get(f"{url}/api/district")).json()
-    except (httpx.HTTPError, ValueError):
+        with urlopen(f"{url}/api/district", timeout=2.0) as answer:  # noqa: S310 - our own address
+            district = json.load(answer)
+    except (OSError, ValueError):
         return 0, False
     up = sum(gateway["link"] == "up" for gateway in district["gateways"])
     return up, any(equipment["points"] for equipment in district["equipment"])

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import IO
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait before a restart
 STEADY_S = 30.0  # a process that ran this long starts again from the first wait
@@ -39,11 +40,13 @@ class Supervisor:
 
     Args:
         tell: is told, a sentence at a time, what started and what ended.
+        output: where the programs' own output goes; ours if None.
     """
 
-    def __init__(self, programs: tuple[Program, ...], tell: Tell) -> None:
+    def __init__(self, programs: tuple[Program, ...], tell: Tell, output: IO[str] | None = None) -> None:
         self._programs = programs
         self._tell = tell
+        self._output = output
         self._stop = asyncio.Event()
         self.pids: dict[str, int] = {}
 
@@ -70,6 +73,8 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *program.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop the children in order.
                 preexec_fn=_die_with_parent,
             )

@@ -14,6 +14,16 @@ from drivers.modbus.segment import SegmentDriver
 from drivers.modbus.unit import Reading
 
 INPUT_CODES = (2, 4)  # Modbus discrete inputs and input registers: what the equipment measures, not what it is set to
+SEGMENT_NAMES: tuple[str, ...] = (
+    "commanded_on",
+    "contactor_on",
+    "level_percent",
+    "target_percent",
+    "dark",
+    "local_override",
+    "breaker_tripped",
+    "override",
+)
 
 
 class SegmentBehind:
@@ -30,6 +40,7 @@ class SegmentBehind:
         current: str,
     ) -> None:
         self.id = control.segment.id
+        self.names: tuple[str, ...] = SEGMENT_NAMES
         self._control = control
         self._driver = driver
         self._table = table
@@ -42,16 +53,17 @@ class SegmentBehind:
         """Observe, control, report the changes."""
         seen = self._driver.observe(reading)
         await self._control.tick(seen, self._clock.now_ms(), self._is_fleet_silent())
-        values: dict[str, Scalar] = {
-            "commanded_on": seen.commanded_on,
-            "contactor_on": seen.contactor_on,
-            "level_percent": seen.level_percent,
-            "target_percent": self._control.target_percent,
-            "dark": seen.dark,
-            "local_override": seen.local_override,
-            "breaker_tripped": seen.breaker_tripped,
-            "override": self._control.holding(),
-        }
+        shown: tuple[Scalar, ...] = (
+            seen.commanded_on,
+            seen.contactor_on,
+            seen.level_percent,
+            self._control.target_percent,
+            seen.dark,
+            seen.local_override,
+            seen.breaker_tripped,
+            self._control.holding(),
+        )
+        values = dict(zip(SEGMENT_NAMES, shown, strict=True))
         source_ms = self._clock.unix_ms()
         self._recorder.changes("state", self._table.take(self.id, values, (), source_ms))
         if self._current in reading.values:
@@ -67,7 +79,7 @@ class PointsBehind:
         self, equipment: Meter | Points, profile: Profile, table: PointTable, recorder: Recorder, clock: Clock
     ) -> None:
         self.id: EquipmentId = equipment.id
-        self._names = frozenset(
+        self.names = tuple(
             point.key() for point in profile.points.values() if point.fc in INPUT_CODES and point.repeat == 1
         )
         self._table = table
@@ -77,7 +89,7 @@ class PointsBehind:
     async def take(self, reading: Reading) -> None:
         """Report the changes."""
         source_ms = self._clock.unix_ms()
-        values = {name: value for name, value in reading.values.items() if name in self._names}
+        values = {name: value for name, value in reading.values.items() if name in self.names}
         for change in self._table.take(self.id, values, reading.bad, source_ms):
             stream = "tele" if isinstance(change.value, int | float) and not isinstance(change.value, bool) else "state"
             self._recorder.changes(stream, [change])

@@ -5,6 +5,7 @@ The agent is a courier here. What the guard says of itself is shown as the guard
 
 import asyncio
 
+from agent.model.equipment import Kind, Protected
 from agent.model.identity import EquipmentId
 from agent.model.observation import Quality
 from agent.process.client import LocalClient, PeerDownError
@@ -14,15 +15,23 @@ from agent.runtime.recorder import Recorder
 from agent.wire.local import EquipmentIs, EquipmentView, GetEquipment, GetStatus, Reply, Request, Status
 
 MIRROR_TIMEOUT_S = 2.0
+NAMES = {Kind.JUNCTION: ("aspects", "control", "flash", "pattern"), Kind.BOLLARD: ("state", "position_percent")}
 
 
 class GuardMirror:
     """Asks the guard on every poll; remembers its last answer and how old it is."""
 
     def __init__(
-        self, client: LocalClient, table: PointTable, recorder: Recorder, clock: Clock, period_ms: int
+        self,
+        client: LocalClient,
+        guarded: tuple[Protected, ...],
+        table: PointTable,
+        recorder: Recorder,
+        clock: Clock,
+        period_ms: int,
     ) -> None:
         self._client = client
+        self._guarded = guarded
         self._table = table
         self._recorder = recorder
         self._clock = clock
@@ -83,5 +92,6 @@ class GuardMirror:
         if self.is_up:
             self.is_up = False
             await self._recorder.event("alarm", "guard.lost", "", "", why)
-        for key in self.views:
-            self._recorder.changes("state", self._table.silence(key))
+        for equipment in self._guarded:
+            names = NAMES[equipment.kind]
+            self._recorder.changes("state", self._table.silence(equipment.id, names, self._clock.unix_ms()))

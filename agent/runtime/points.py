@@ -53,12 +53,20 @@ class PointTable:
                 changed.append(PointValue(f"{equipment}/{name}", value, quality, source_ms))
         return changed
 
-    def silence(self, equipment: EquipmentId) -> list[PointValue]:
+    def silence(self, equipment: EquipmentId, names: Iterable[str], source_ms: int) -> list[PointValue]:
         """The equipment does not answer: what it last said is stale. Return what changed; empty the second time.
 
         A stale point keeps the time of its last reading, so that its age tells the truth.
+
+        Args:
+            names: its points, in case it has never answered since the start: they are stale without a value,
+                whatever the fleet heard before.
+            source_ms: Unix time now, for those.
         """
-        points = self._seen.get(equipment, {})
+        points = self._seen.setdefault(equipment, {})
+        if not points:
+            points |= {name: Seen(None, Quality.STALE, source_ms) for name in names}
+            return [PointValue(f"{equipment}/{name}", None, Quality.STALE, source_ms) for name in points]
         changed = []
         for name, seen in points.items():
             if seen.quality < Quality.STALE:
@@ -69,11 +77,3 @@ class PointTable:
     def of(self, equipment: EquipmentId) -> Mapping[str, Seen]:
         """Every point of one piece of equipment."""
         return self._seen.get(equipment, {})
-
-    def everything(self) -> list[PointValue]:
-        """The whole table, for a new start of the streams."""
-        return [
-            PointValue(f"{equipment}/{name}", seen.value, seen.quality, seen.source_ms)
-            for equipment, points in self._seen.items()
-            for name, seen in points.items()
-        ]

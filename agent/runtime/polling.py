@@ -17,6 +17,7 @@ class Behind(Protocol):
     """Equipment behind a unit."""
 
     id: EquipmentId
+    names: tuple[str, ...]
 
     async def take(self, reading: Reading) -> None:
         """Take a good reading."""
@@ -75,7 +76,7 @@ class UnitPoll:
     async def _lost(self, why: str) -> None:
         was, self.link = self.link, why
         for each in self._behind:
-            self._recorder.changes("state", self._table.silence(each.id))
+            self._recorder.changes("state", self._table.silence(each.id, each.names, self._clock.unix_ms()))
             if was in ("answers", "not reached yet"):
                 await self._recorder.event(
                     "alarm", "link.lost", each.id, "", why, {"quality": Quality.STALE.name.lower()}

@@ -1,0 +1,103 @@
+"""Whom the courier carries for: says who this gateway is, and takes what the fleet commands."""
+
+from collections.abc import Callable
+
+from agent.model.site import Site
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Gatekeeper
+from agent.runtime.desk import card_of
+from agent.runtime.guardmirror import GuardMirror
+from agent.runtime.journal import Journal
+from agent.runtime.recorder import Recorder
+from agent.runtime.routing import Router
+from agent.wire.errors import TopicError
+from agent.wire.local import OutcomeIs
+from agent.wire.messages import Birth, Heartbeat, IssuerCounter, StreamHead
+from agent.wire.topics import down, parse
+
+SOFTWARE = "armoire 0.1.0"
+GUARD_FRESH_MS = 20_000  # an older nonce of the guard's would be refused there anyway
+
+
+class Principal:
+    """Implements ``agent.runtime.courier.Principal``."""
+
+    def __init__(
+        self,
+        site: Site,
+        gatekeeper: Gatekeeper,
+        router: Router,
+        guard: GuardMirror | None,
+        journal: Journal,
+        recorder: Recorder,
+        modes: Callable[[], dict[str, str]],
+        clock: Clock,
+    ) -> None:
+        self._site = site
+        self._gatekeeper = gatekeeper
+        self._router = router
+        self._guard = guard
+        self._journal = journal
+        self._recorder = recorder
+        self._modes = modes
+        self._clock = clock
+        self._command_topic = down(site.city, site.gateway, "cmd")
+
+    async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
+        """Who this gateway is and where its streams stand."""
+        counters = dict(self._journal.counters)
+        if self._guard is not None and self._guard.status is not None:
+            for kid, counter in self._guard.status.counters.items():
+                counters[kid] = max(counter, counters.get(kid, 0))
+        return Birth(
+            gateway=self._site.gateway,
+            conn=conn,
+            name=self._site.name,
+            t_ms=self._clock.unix_ms(),
+            clock=self._clock.quality(),
+            nonces=self._nonces(),
+            counters=[IssuerCounter(kid, counter) for kid, counter in counters.items()],
+            heads=heads,
+            equipment=[card_of(equipment) for equipment in self._site.equipment.values()],
+            software=SOFTWARE,
+            floors=floors,
+        )
+
+    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
+        """Still here, with fresh nonces."""
+        return Heartbeat(
+            gateway=self._site.gateway,
+            conn=conn,
+            beat=beat,
+            t_ms=self._clock.unix_ms(),
+            clock=self._clock.quality(),
+            nonces=self._nonces(),
+            modes=self._modes(),
+        )
+
+    async def command(self, sealed: bytes, topic: str) -> bytes | None:
+        """Have a sealed command judged and carried out by whoever owns the equipment."""
+        try:
+            if parse(topic) != self._command_topic:
+                return None
+        except TopicError:
+            return None
+        reply = await self._router.submit(sealed)
+        return reply.sealed if isinstance(reply, OutcomeIs) and reply.sealed else None
+
+    async def key_list(self, sealed: bytes) -> None:
+        """Key lists are renewed by enrolment; until then the list on disk is the only one."""
+        self._gatekeeper.count("key-list-not-taken")
+
+    async def link_changed(self, text: str, *, is_up: bool) -> None:
+        """Say in the alarm stream that the connection came or went."""
+        await self._recorder.event("alarm", "fleet.link-up" if is_up else "fleet.link-lost", "", "", text)
+
+    def _nonces(self) -> dict[str, bytes]:
+        now_ms = self._clock.now_ms()
+        nonces = {"agent": self._gatekeeper.nonce(now_ms)}
+        guard = self._guard
+        if guard is not None and guard.is_up and guard.status is not None and guard.seen_at_ms is not None:
+            is_fresh = now_ms - guard.seen_at_ms < GUARD_FRESH_MS
+            nonces |= {"guard": guard.status.nonce} if is_fresh else {}
+        return nonces

@@ -1,0 +1,219 @@
+"""The agent process: wire everything together, run it, stop in order."""
+
+import asyncio
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.ledger.errors import LedgerError
+from agent.model.equipment import Bollard, Equipment, Junction, Meter, Points, Segment
+from agent.model.identity import EquipmentId
+from agent.model.site import Address, Cabinet, ModbusLink
+from agent.process.client import LocalClient
+from agent.process.clock import Clock
+from agent.process.gatekeeper import Gatekeeper
+from agent.process.liveness import Liveness, notify
+from agent.process.server import LocalServer
+from agent.process.trustfiles import Trust, read_trust
+from agent.runtime.behind import PointsBehind, SegmentBehind
+from agent.runtime.desk import Desk
+from agent.runtime.executor import AgentExecutor
+from agent.runtime.guardmirror import GuardMirror
+from agent.runtime.journal import Journal
+from agent.runtime.points import PointTable
+from agent.runtime.polling import Behind, UnitPoll
+from agent.runtime.principal import Principal
+from agent.runtime.recorder import PACES, Recorder
+from agent.runtime.routing import Router
+from agent.runtime.segment import SegmentControl
+from agent.runtime.uplink import Uplink
+from agent.wire.errors import TrustError
+from agent.wire.gate import CommandGate, Nonces
+from agent.wire.local import Status
+from agent.wire.messages import Value
+from drivers.errors import ProfileError
+from drivers.modbus.line import ModbusLine
+from drivers.modbus.profile import load_profile
+from drivers.modbus.segment import HEARTBEAT, SegmentDriver
+from drivers.modbus.unit import ModbusUnit
+
+WATCHDOG_PERIOD_S = 3.0
+CURRENT = "segment_current"
+LOOP_DEADLINE_MS = 15_000
+
+
+class AgentSetupError(Exception):
+    """The agent cannot start; the reason is for the person who installs it."""
+
+
+class Agent:
+    """One running agent."""
+
+    def __init__(self, cabinet: Cabinet, home: Path, clock: Clock, trust: Trust, journal: Journal) -> None:
+        self._cabinet = cabinet
+        self._site = cabinet.site
+        self._clock = clock
+        self._profiles = home / cabinet.profiles
+        self._journal = journal
+        self._started_ms = clock.now_ms()
+        state = home / cabinet.state
+        self.table = PointTable()
+        self.recorder = Recorder(journal)
+        self.segments: dict[EquipmentId, SegmentControl] = {}
+        self.lines: dict[Address, ModbusLine] = {}
+        self.polls: dict[EquipmentId, UnitPoll] = {}
+        self.units = list(self._units())
+        guarded = tuple(each for each in self._site.equipment.values() if isinstance(each, Junction | Bollard))
+        guard_client = LocalClient(state / "guard.sock")
+        self.guard = (
+            GuardMirror(guard_client, guarded, self.table, self.recorder, clock, cabinet.poll_ms) if guarded else None
+        )
+        executor = AgentExecutor(self._site, self.segments, self.table, journal, self.recorder, clock)
+        gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
+        self.gatekeeper = Gatekeeper(self._site.city, self._site.gateway, gate, trust.signer, executor, clock)
+        router = Router(self._site, self.gatekeeper, self.guard)
+        self.desk = Desk(
+            self._site, self.segments, self._link_of, self.table, router, journal, self.guard, clock, self.status
+        )
+        self.server = LocalServer(state / "agent.sock", self.desk.answer)
+        principal = Principal(
+            self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
+        )
+        self.uplink = Uplink(cabinet, trust, journal, guard_client if guarded else None, principal, clock)
+        self.liveness = Liveness()
+
+    def _units(self) -> Iterator[UnitPoll]:
+        """One poll per unit, with everything that stands behind it."""
+        groups: dict[tuple[Address, int, str], list[tuple[Equipment, ModbusLink]]] = defaultdict(list)
+        for equipment in self._site.equipment.values():
+            link = self._cabinet.links.get(equipment.id)
+            if isinstance(link, ModbusLink) and isinstance(equipment, Segment | Meter | Points):
+                groups[link.address, link.unit, link.profile].append((equipment, link))
+        for (address, unit_id, profile_name), members in groups.items():
+            profile = load_profile(self._profiles, profile_name)
+            if address not in self.lines:
+                self.lines[address] = ModbusLine(address)
+            unit = ModbusUnit(self.lines[address], unit_id, profile, now_ms=self._clock.now_ms)
+            behind = [self._behind(equipment, link, unit) for equipment, link in members]
+            heartbeat = HEARTBEAT if any(isinstance(each, Segment) for each, _ in members) else ""
+            poll = UnitPoll(
+                unit, behind, self.table, self.recorder, self._clock, self._cabinet.poll_ms, heartbeat=heartbeat
+            )
+            for equipment, _ in members:
+                self.polls[equipment.id] = poll
+            yield poll
+
+    def _behind(self, equipment: Equipment, link: ModbusLink, unit: ModbusUnit) -> Behind:
+        if isinstance(equipment, Segment):
+            driver = SegmentDriver(unit, link.channel, equipment.id)
+            control = SegmentControl(equipment, self._site, driver, self._event)
+            self.segments[equipment.id] = control
+            current = unit.profile.points[CURRENT].key(link.channel) if CURRENT in unit.profile.points else ""
+            return SegmentBehind(
+                control, driver, self.table, self.recorder, self._clock, self._is_fleet_silent, current
+            )
+        assert isinstance(equipment, Meter | Points)
+        return PointsBehind(equipment, unit.profile, self.table, self.recorder, self._clock)
+
+    async def _event(self, kind: str, equipment: str, rule: str, text: str) -> None:
+        await self.recorder.event("audit", kind, equipment, rule, text)
+
+    def _is_fleet_silent(self) -> bool:
+        return self.uplink.fleet(self._started_ms) == "silent"
+
+    def _link_of(self, equipment: EquipmentId) -> str:
+        poll = self.polls.get(equipment)
+        return "" if poll is None else poll.link
+
+    def _modes(self) -> dict[str, str]:
+        """Modes other than supervised, for the heartbeat."""
+        modes = {str(key): segment.mode().mode.name.lower() for key, segment in self.segments.items()}
+        if self.guard is not None:
+            modes |= {str(key): view.mode for key, view in self.guard.views.items()}
+        return {key: mode for key, mode in modes.items() if mode != "supervised"}
+
+    def status(self) -> Status:
+        """The status page."""
+        now_ms = self._clock.now_ms()
+        warnings = []
+        if self.guard is not None and not self.guard.is_up:
+            warnings.append("the guard does not answer; controllers and bollards run by themselves")
+        if self._journal.damage is not None:
+            warnings.append(f"the journal was damaged and begun anew: {self._journal.damage}")
+        return Status(
+            process="agent",
+            gateway=self._site.gateway,
+            city=self._site.city,
+            name=self._site.name,
+            pid=os.getpid(),
+            uptime_ms=now_ms - self._started_ms,
+            nonce=self.gatekeeper.nonce(now_ms),
+            counters=dict(self._journal.counters),
+            fleet=self.uplink.fleet(self._started_ms),
+            heads=list(self._journal.heads.values()),
+            acked=list(self._journal.acked.values()),
+            figures=self._figures(),
+            warnings=warnings,
+        )
+
+    def _figures(self) -> dict[str, Value]:
+        figures: dict[str, Value] = {"polls": sum(poll.polls for poll in self.units)}
+        figures |= self.uplink.figures()
+        figures |= {f"rejected {why}": count for why, count in self.gatekeeper.rejected.items()}
+        figures |= {f"socket {why}": count for why, count in self.server.rejected.items() if count}
+        if self.recorder.failures or self.recorder.dropped:
+            figures |= {"disk failures": self.recorder.failures, "samples dropped": self.recorder.dropped}
+        return figures
+
+    async def run(self) -> None:
+        """Poll, control, carry and answer until SIGTERM."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await self.recorder.event("audit", "agent.start", "", "", f"pid {os.getpid()}")
+        async with self.server.serving(), asyncio.TaskGroup() as group:
+            work = [group.create_task(poll.run(), name="poll") for poll in self.units]
+            if self.guard is not None:
+                work.append(group.create_task(self.guard.run(), name="guard mirror"))
+            work += [
+                group.create_task(self.recorder.run(), name="recorder"),
+                group.create_task(self.uplink.run(), name="uplink"),
+                group.create_task(self._feed_watchdog(), name="watchdog"),
+            ]
+            await stop.wait()
+            for each in work:
+                each.cancel()
+        for stream in PACES:
+            await self.recorder.flush(stream)
+        await self.recorder.event("audit", "agent.stop", "", "", "stopped in order")
+        for line in self.lines.values():
+            await line.close()
+
+    async def _feed_watchdog(self) -> None:
+        notify("READY=1")
+        while True:  # As long as the process.
+            notify("WATCHDOG=1")
+            await asyncio.sleep(WATCHDOG_PERIOD_S)
+
+
+async def run(cabinet: Cabinet, home: Path) -> None:
+    """Run the agent of one cabinet.
+
+    Args:
+        home: the site file's folder; the file's relative paths start there.
+
+    Raises:
+        AgentSetupError: keys, profiles or journal cannot be used; nothing was sent to any equipment.
+    """
+    clock = Clock()
+    state = home / cabinet.state
+    site = cabinet.site
+    try:
+        trust = read_trust(state / "keys", "agent", site.city)
+        async with Journal(state / "agent.db", trust.signer, site.city, site.gateway, clock) as journal:
+            await Agent(cabinet, home, clock, trust, journal).run()
+    except (TrustError, ProfileError, LedgerError) as error:
+        raise AgentSetupError(str(error)) from error

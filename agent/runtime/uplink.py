@@ -1,0 +1,76 @@
+"""The way to the fleet: the courier if a broker is configured, and whether the fleet is heard."""
+
+import asyncio
+
+from agent.model.site import Cabinet
+from agent.process.client import LocalClient
+from agent.process.clock import Clock
+from agent.process.trustfiles import Trust
+from agent.runtime.courier import Courier
+from agent.runtime.journal import Journal
+from agent.runtime.mqtt import broker_of
+from agent.runtime.principal import Principal
+from agent.runtime.sources import GuardLinks, JournalLinks, LinkSource
+from agent.wire.messages import Value
+
+
+class Uplink:
+    """One gateway's way up; without a broker there is none, and that is no fault."""
+
+    def __init__(
+        self,
+        cabinet: Cabinet,
+        trust: Trust,
+        journal: Journal,
+        guard: LocalClient | None,
+        principal: Principal,
+        clock: Clock,
+    ) -> None:
+        self._silence_ms = cabinet.site.fleet_silence_ms
+        self._clock = clock
+        self._courier: Courier | None = None
+        if cabinet.broker is not None:
+            sources: list[LinkSource] = [JournalLinks(journal)]
+            if guard is not None:
+                sources.append(GuardLinks(guard))
+            self._courier = Courier(
+                cabinet.site.city,
+                cabinet.site.gateway,
+                [broker_of(cabinet.broker)],
+                trust.signer,
+                lambda: trust.ring,
+                sources,
+                principal,
+                clock,
+                lambda: journal.next_number("conn"),
+            )
+
+    async def run(self) -> None:
+        """Carry for as long as the process lasts."""
+        if self._courier is None:
+            await asyncio.Event().wait()
+        else:
+            await self._courier.run()
+
+    def fleet(self, started_ms: int) -> str:
+        """``none`` without a broker, else ``up`` or ``silent``; a new start counts as heard, to give it time."""
+        if self._courier is None:
+            return "none"
+        heard_at_ms = self._courier.leadership.heard_at_ms
+        since_ms = started_ms if heard_at_ms is None else max(heard_at_ms, started_ms)
+        return "silent" if self._clock.now_ms() - since_ms > self._silence_ms else "up"
+
+    def figures(self) -> dict[str, Value]:
+        """Counters for the status page."""
+        courier = self._courier
+        if courier is None:
+            return {}
+        figures: dict[str, Value] = {
+            "broker": courier.figures.broker if courier.figures.is_connected else "not connected",
+            "connections": courier.figures.connections,
+            "links sent": courier.figures.links_sent,
+            "backlog": sum(courier.backlog.values()),
+        }
+        if courier.figures.last_error and not courier.figures.is_connected:
+            figures["last broker error"] = courier.figures.last_error
+        return figures | {f"fleet rejected {why}": count for why, count in courier.rejected.items()}
