@@ -84,7 +84,6 @@ class SignalController:
         self._preempts_shown: frozenset[int] = frozenset()
         if started:
             self.mode = Mode.RUN
-            self.kernel.restart(0)
 
     @property
     def faults(self) -> FaultPanel:
