@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,11 +16,10 @@ PIPE_COLUMNS = 160
 """Width when nobody looks: wide enough that a line of a table stays one line for grep."""
 
 HEADLINES = {
-    "junction": ("aspects", "pattern", "flash"),
+    "junction": ("aspects", "pattern"),
     "bollard": ("state",),
-    "segment": ("level_percent", "contactor_on"),
-    "lamp": ("level_percent",),
-    "meter": ("power_w", "active_power_w", "total_power_w"),
+    "segment": ("level_percent",),
+    "meter": ("power_total", "energy_total"),
 }
 """Points worth a column in the list, by kind; of another kind the first two."""
 HEADLINES_MAX = 2
@@ -40,7 +40,8 @@ def show(parts: Iterable[RenderableType]) -> None:
     if not console.is_terminal:
         console = _Screen(highlight=False, markup=False, emoji=False, width=PIPE_COLUMNS)
     for part in parts:
-        console.print(part)
+        # Down a pipe a sentence stays one line; only tables and indented parts have a width.
+        console.print(part, soft_wrap=isinstance(part, Text) and not console.is_terminal)
 
 
 def status(views: Sequence[Status], missing: Sequence[str]) -> Iterable[RenderableType]:
@@ -128,7 +129,7 @@ def story(id_: str, told: WhyIs, now_ms: int) -> Iterable[RenderableType]:
         yield Text(f"{moment(event.t_ms, now_ms)}  {clean(event.kind)}{rule}: {sentence(event.text)}")
         fields = ", ".join(f"{clean(name)} {scalar(value)}" for name, value in event.detail.items())
         if fields:
-            yield Text(f"          {fields}", "dim")
+            yield Padding(Text(fields, "dim"), (0, 0, 0, 10))
 
 
 def log(entries: Sequence[LogEntry], now_ms: int) -> Iterable[RenderableType]:
