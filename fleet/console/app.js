@@ -135,7 +135,7 @@ function tick() {
 function showHeader() {
   setText(byId("city"), district.city ? `Armoire · ${district.city}` : "Armoire");
   setText(byId("fleet"), district.fleet ? `manager ${district.fleet}${district.term === null ? "" : `, term ${district.term}`}` : "");
-  const words = { live: ["●", "live"], connecting: ["◐", "connecting"], stale: ["○", `reconnecting, stale since ${time(link.heardMs)}`] };
+  const words = { live: ["●", "live"], connecting: ["◐", "connecting"], stale: ["○", `stale since ${time(link.heardMs)}`] };
   const [symbol, text] = words[link.state];
   const connection = byId("connection");
   if (connection.dataset.state !== link.state || connection.textContent !== `${symbol} ${text}`) {

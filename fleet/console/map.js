@@ -47,6 +47,7 @@ export class StreetMap {
 
   /** Bring the signs named in `changed` up to date; all of them when the district is new. */
   update(changed, nowMs) {
+    if (!this.district.loaded) return;
     if (this.revision !== this.district.revision) this.#rebuild();
     for (const key of changed) this.#refresh(key, nowMs);
   }

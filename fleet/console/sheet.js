@@ -117,7 +117,7 @@ export class Sheet {
     this.#showGroups(equipment, live);
     fill(
       this.mode,
-      fact("Mode", [spaced(equipment.mode || gatewayMode || "–"), cause && cause !== "-" ? `: ${cause}` : ""].join("")),
+      fact(live ? "Mode" : "Mode, last known", [spaced(equipment.mode || gatewayMode || "–"), cause && cause !== "-" ? `: ${cause}` : ""].join("")),
       equipment.cleared_by && equipment.cleared_by !== "-" ? fact("Cleared by", equipment.cleared_by) : null,
       equipment.holding ? fact("In force", equipment.holding) : null,
       latch ? el("div", { class: "latch", role: "alert" }, badge("alarm", "!", `Latched by ${latch.rule}`), el("div", {}, latch.reason),

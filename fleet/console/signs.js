@@ -46,6 +46,7 @@ function tone(look, colours) {
 }
 
 function ring(ctx, radius, colours) {
+  ctx.setLineDash([]);
   ctx.beginPath();
   ctx.arc(0, 0, radius, 0, 2 * Math.PI);
   ctx.strokeStyle = colours.accent;

@@ -5,7 +5,8 @@ import contextlib
 import json
 import math
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp
 
 import fleet
 from tests.console import district
@@ -30,6 +32,24 @@ OUTCOMES = {
 }
 
 
+@asynccontextmanager
+async def serving(app: ASGIApp, end_streams: Callable[[], None], port: int = 0) -> AsyncIterator[str]:
+    """Serve an application on this loop; gives its address."""
+    listener = socket.create_server(("127.0.0.1", port))
+    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        end_streams()
+        server.should_exit = True
+        async with asyncio.timeout(5):
+            await task
+        listener.close()
+
+
 class CannedFleet:
     """Serves one district; ``publish`` reaches every open page."""
 
@@ -40,11 +60,9 @@ class CannedFleet:
         self.posted: list[dict[str, Any]] = []
         self.pages: set[asyncio.Queue[tuple[str, Any]]] = set()
         self.is_beating = True
-        self.beats = 0
+        self.beaten = asyncio.Event()
         self.port = 0
-        self._listener: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: AbstractAsyncContextManager[str] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -59,24 +77,18 @@ class CannedFleet:
 
     async def start(self) -> None:
         """Serve on the same port as before, if there was one."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        config = uvicorn.Config(_app(self), log_level="error", ws="none", lifespan="off", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
-        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        self._serving = serving(_app(self), self._end_streams, self.port)
+        self.port = int((await self._serving.__aenter__()).rpartition(":")[2])
 
     async def stop(self) -> None:
         """Go away; open streams end."""
-        if self._server is None or self._serving is None or self._listener is None:
-            return
+        if self._serving is not None:
+            serving_, self._serving = self._serving, None
+            await serving_.__aexit__(None, None, None)
+
+    def _end_streams(self) -> None:
         for page in self.pages:
             page.put_nowait(("end", None))
-        self._server.should_exit = True
-        async with asyncio.timeout(5):
-            await self._serving
-        self._listener.close()
-        self._server = None
 
     def publish(self, name: str, message: Any) -> None:
         for page in self.pages:
@@ -91,7 +103,7 @@ class CannedFleet:
                     name, message = await asyncio.wait_for(page.get(), BEAT_S)
                 except TimeoutError:
                     if self.is_beating:
-                        self.beats += 1
+                        self.beaten.set()
                         yield ServerSentEventMessage(comment="beat")
                     continue
                 if name == "end":
