@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
     path.write_text(configuration(int(arguments[0])))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # It keeps nothing; a Python handler would never get its turn.
     with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # It reports every packet.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())  # It reports every packet.
     Broker(config_path=str(path)).run_forever()
     return 0
 

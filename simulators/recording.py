@@ -3,17 +3,19 @@
 The two hours that come with the package ``atspm`` (``atspm/data/sample_raw_data.parquet``, device 1136,
 2024-04-15 12:00 to 14:00, times in tenths of a second), as observed:
 
-===== ========== ======= ========= ========== =========================================
-phase least min  least   yellow    red        greens in the log; who runs with it
-      green seen green   (always)  clearance
-===== ========== ======= ========= ========== =========================================
-2     10.0 s     13.9 s  4.0 s     1.5 s      80, with 5 or 6
-5     4.0 s      5.5 s   4.0 s     1.5 s      91, with 2
-6     10.0 s     10.1 s  4.0 s     1.5 s      98 (pedestrians three times), with 2
-8     6.0 s      6.0 s   4.0 s     1.5 s      82, alone
-===== ========== ======= ========= ========== =========================================
+===== ========== ======= ======== ========= ======= ==================================
+phase minimum    least   yellow   red       longest greens in the log; who runs with it
+      green      green   (always) clearance red
+===== ========== ======= ======== ========= ======= ==================================
+2     10.0 s     13.9 s  4.0 s    1.5 s      30.6 s 81, with 5 or 6
+5     4.0 s      5.5 s   4.0 s    1.5 s     135.4 s 91, with 2
+6     10..13 s   10.1 s  4.0 s    1.5 s      46.2 s 98 (three with pedestrians), with 2
+8     6.0 s      6.0 s   4.0 s    1.5 s     139.6 s 81, alone
+===== ========== ======= ======== ========= ======= ==================================
 
-"Least min green seen" is event 3 (minimum complete) after event 1. Only 2+5 and 2+6 are ever lit
+"Minimum green" is event 3 (minimum complete) after event 1. The junction is no French one: phase 5's
+greens are shorter than 6 s, the reds of 5 and 8 longer than 120 s; its site file must say so. The
+pedestrians of phase 6 walk 8.0 s and clear 26.0 s, within its green. Only 2+5 and 2+6 are ever lit
 together: ring 1 runs 2, ring 2 runs 5 and 6, and 8 stands alone behind the barrier. Every conflicting
 green comes at least 5.5 s after the end of the other (yellow and red clearance). Overlap 6 follows
 phase 6; overlap 5 is a flashing-arrow section without a green of its own.

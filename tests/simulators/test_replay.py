@@ -135,3 +135,14 @@ def test_a_file_that_is_no_recording_is_refused_in_words(tmp_path: Path) -> None
             read_entries(path)
     with pytest.raises(RecordingError, match="nothing of device"):
         read_entries(device=7)
+
+
+def test_the_longest_reds_are_those_of_the_docstring(recording: Recording) -> None:
+    lasted = stretches(recording)
+    assert {phase: max(lasted[phase, "red"]) for phase in recording.phases} == {2: 30.6, 5: 135.4, 6: 46.2, 8: 139.6}
+
+
+def test_pedestrians_walk_within_the_green_of_their_phase(recording: Recording) -> None:
+    for time_s in recording.event_times():
+        picture = recording.at(time_s)
+        assert not (picture.walks | picture.ped_clears) & ~picture.greens
