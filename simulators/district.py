@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from agent.cli.supervisor import Program, Supervisor
 from agent.wire.demotrust import make_demo_trust
+from simulators.control_socket import ControlError, ask
 
 CITY = "dijon"
 GATEWAYS = ("gw-darcy", "gw-republique", "gw-liberation")
@@ -25,6 +27,7 @@ OPERATORS = ("alice", "bruno")
 SITES = Path(__file__).resolve().parent.parent / "configs" / "sites"
 PROFILES = SITES.parent / "profiles"
 READY_TIMEOUT_S = 60.0
+DUSK_LUX = 5
 BROKER, HARDWARE, FLEET, CABINETS = range(4)
 _WIRES = {  # the addresses written in configs/sites
     "lighting": "127.0.0.1:15020",
@@ -69,6 +72,8 @@ def free_ports(count: int) -> list[int]:
 def choose_ports(http: int) -> Ports:
     """The console on ``http`` if it is free, everything else wherever there is room."""
     broker, spare, *rest = free_ports(7)
+    if http == 0:
+        http = spare
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -154,7 +159,14 @@ async def _when_ready(url: str, console: Console, folder: Path) -> None:
             await asyncio.sleep(0.25)
         else:
             console.print("[red]not every cabinet has reported within a minute; see the log[/]", folder / "log")
+    await _nightfall(folder / "control" / "lighting.sock")
     console.print(_welcome(url, folder, time.monotonic() - started_s))
+
+
+async def _nightfall(control: Path) -> None:
+    """Let the lamps have something to do: the photocell of the lighting cabinet sees dusk."""
+    with suppress(OSError, TimeoutError, ControlError):
+        await ask(str(control), {"set": {"lux": DUSK_LUX}})
 
 
 def _census(url: str) -> tuple[int, bool]:
