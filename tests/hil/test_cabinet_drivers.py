@@ -196,7 +196,7 @@ async def test_nonsense_from_the_cabinet_is_not_believed() -> None:
 async def test_each_fault_of_the_wire_has_its_error_and_passes_with_the_fault(
     fault: str, error: type[DriverError]
 ) -> None:
-    async with cabinet_rig(IMPATIENT_S) as rig:
+    async with cabinet_rig(IMPATIENT_S if error is DeviceSilentError else TIMEOUT_S) as rig:
         await rig.read_patiently()
         before = rig.line.counters.silences + rig.line.counters.refusals
         rig.cabinet.fault(fault)

@@ -1,7 +1,7 @@
 """The NTCIP driver on a simulated signal controller, over UDP."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import pytest
 
@@ -169,7 +169,7 @@ async def test_each_fault_has_its_error_and_passes_with_the_fault(fault: str, er
         await rig.run(1)
         rig.cabinet.fault(fault)
         for _ in range(3):
-            with rig.impatient(), pytest.raises(error):
+            with rig.impatient() if error is DeviceSilentError else nullcontext(), pytest.raises(error):
                 await rig.driver.observe()
         rig.cabinet.fault(fault, on=False)
         assert (await rig.driver.observe()).at_ms == rig.now_ms()
