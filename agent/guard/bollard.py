@@ -13,7 +13,7 @@ from agent.model.observation import BollardObserved, Scalar
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Acted
 from agent.safety.mode import Mode, ModeEntry
-from agent.safety.observer import react, watch_bollard
+from agent.safety.observer import Response, react, watch_bollard
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, approves
 from drivers.errors import DeviceRefusedError, DriverError
@@ -21,8 +21,6 @@ from drivers.modbus.bollard import BollardDriver
 
 REACTION_TIMEOUT_S = 3.0  # a PLC scans in milliseconds; the bollard must at least warn or start by then
 HEARTBEAT_PERIOD_MS = 1_000  # the PLC drops remote control after 10 s without a change
-
-
 RAISING = tuple(BOLLARD_STATES.index(word) for word in ("prewarn", "rising", "up"))
 
 
@@ -56,7 +54,12 @@ class BollardGuard(Guarded):
 
     def standing(self, now_ms: int) -> Standing:
         """What the kernel must know beside the observation."""
-        return Standing(mode=self.mode(), latch=self.latch, presence=self.surroundings.presence)
+        return Standing(
+            mode=self.mode(),
+            latch=self.latch,
+            presence=self.surroundings.presence,
+            fault_seen_at_ms=self.fault_seen_at_ms(),
+        )
 
     def holding(self) -> str:
         """A bollard is pulsed, never held."""
@@ -76,22 +79,24 @@ class BollardGuard(Guarded):
                 await self._driver.beat()
             seen = await self._driver.observe()
         except DriverError as error:
-            await self.lost(str(error))
+            self.lost(str(error))
             return
-        await self.reached()
+        self.reached()
         async with self._seen:
             self._observed = seen
             self._seen.notify_all()
         trips = watch_bollard(seen, self._bollard)
         new = [trip for trip in trips if trip.rule not in self._tripped]
         self._tripped = frozenset(trip.rule for trip in trips)
+        if any(trip.response >= Response.RELEASE_AND_LATCH for trip in trips):
+            self._fault_seen_at_ms = seen.at_ms
         if new:
             now_ms = self.clock.now_ms()
             reaction = react(tuple(new), self.standing(now_ms), now_ms, self.clock.unix_ms())
             if reaction.latch is not None:
-                await self.records.set_latch(reaction.latch)
+                self.records.hold(reaction.latch)
             for trip in new:
-                await self.records.event("trip", self._bollard.id, trip.rule, trip.reason, dict(self.values()))
+                self.records.note("trip", self._bollard.id, trip.rule, trip.reason, dict(self.values()))
 
     async def act(self, approved: Approved[Command]) -> Acted:
         """Pulse the PLC and wait until the bollard is seen to obey."""

@@ -1,10 +1,11 @@
 """The guard's desk: answers the local socket. Nobody it answers to is trusted with more than a question."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.guard.guarded import Guarded
 from agent.guard.records import Records
 from agent.guard.surroundings import Surroundings
+from agent.ledger.errors import LedgerError
 from agent.model.identity import EquipmentId
 from agent.model.site import Site
 from agent.process.clock import Clock
@@ -19,6 +20,7 @@ from agent.wire.local import (
     GetSafetyRecords,
     GetStatus,
     GetWhy,
+    LogEntry,
     LogIs,
     Noted,
     Rehearse,
@@ -30,11 +32,12 @@ from agent.wire.local import (
     TellFleetSeen,
     WhyIs,
 )
-from agent.wire.messages import Value
+from agent.wire.messages import Value, encode
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
 RECORD_BYTES_MAX = 200_000  # a reply fits its frame whatever the records hold
+TEXT_LENGTH_MAX = 500  # agent.wire.messages.Text: what is longer, no client would take for a reply
 
 
 class Desk:
@@ -62,6 +65,12 @@ class Desk:
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
+        try:
+            return await self._answer(request)
+        except LedgerError as error:
+            return Failed(_text(f"the records cannot be read: {error}; the guard goes on without them"))
+
+    async def _answer(self, request: Request) -> Reply:
         match request:
             case Submit(sealed=sealed):
                 return await self._gatekeeper.submit(sealed)
@@ -74,7 +83,7 @@ class Desk:
             case GetWhy(id=id_):
                 return await self._why(EquipmentId(id_))
             case GetLog(equipment=equipment, limit=limit):
-                return LogIs(await self._records.log(equipment, limit))
+                return LogIs(_newest_that_fit(await self._records.log(equipment, limit)))
             case GetSafetyRecords():
                 return await self._safety_records(request)
             case TellFleetSeen(topic=topic, sealed=sealed):
@@ -95,12 +104,18 @@ class Desk:
             heads=[self._records.head],
             acked=[self._records.acked],
             figures=self._figures() | {f"rejected {why}": n for why, n in self._gatekeeper.rejected.items()},
-            warnings=[
-                f"{guarded.equipment.id}: latched by {latch.rule}, {latch.reason}; reset only at the open cabinet"
-                for guarded in self._guarded.values()
-                if (latch := guarded.latch)
-            ],
+            warnings=list(self._warnings()),
         )
+
+    def _warnings(self) -> Iterator[str]:
+        for guarded in self._guarded.values():
+            if latch := guarded.latch:
+                yield _text(
+                    f"{guarded.equipment.id}: latched by {latch.rule}, reset only at the open cabinet: {latch.reason}"
+                )
+        if self._records.is_failing:
+            why = self._records.last_failure
+            yield _text(f"the disk takes no records, so commands are refused; the guard still watches and trips: {why}")
 
     def _view(self, guarded: Guarded) -> EquipmentView:
         equipment, mode = guarded.equipment, guarded.mode()
@@ -114,22 +129,22 @@ class Desk:
             executor="guard",
             verbs=list(verbs_of(equipment.kind)),
             mode=mode.mode.name.lower(),
-            mode_cause=mode.cause,
-            cleared_by=mode.cleared_by,
+            mode_cause=_text(mode.cause),
+            cleared_by=_text(mode.cleared_by),
             latch=guarded.latch_view(),
-            holding=guarded.holding(),
-            link=guarded.link,
+            holding=_text(guarded.holding()),
+            link=_text(guarded.link),
             points=guarded.points(),
         )
 
     async def _why(self, id_: EquipmentId) -> Reply:
         guarded = self._guarded.get(id_)
         if guarded is None:
-            return Failed(f"this guard has no {id_}; it has {', '.join(self._guarded) or 'nothing'}")
+            return Failed(_text(f"this guard has no {id_}; it has {', '.join(self._guarded) or 'nothing'}"))
         mode = guarded.mode()
         holding = guarded.holding() or "its own plan"
         text = f"{guarded.state()}; {holding}; mode {mode.mode.name.lower()} because {mode.cause}"
-        return WhyIs(text, list(reversed(await self._records.log(id_, WHY_ENTRIES))))
+        return WhyIs(_text(text), list(reversed(await self._records.log(id_, WHY_ENTRIES))))
 
     async def _safety_records(self, request: GetSafetyRecords) -> SafetyRecords:
         records, total = [], 0
@@ -145,7 +160,21 @@ class Desk:
             ack = self._surroundings.fleet_message(topic, sealed)
         except (WireError, TrustError) as error:
             self._gatekeeper.count(error.reason)
-            return Failed(f"not believed: {error}")
+            return Failed(_text(f"not believed: {error}"))
         if ack is not None:
             await self._records.acknowledge(ack)
         return Noted()
+
+
+def _text(text: str) -> str:
+    return text if len(text) <= TEXT_LENGTH_MAX else f"{text[: TEXT_LENGTH_MAX - 3]}..."
+
+
+def _newest_that_fit(entries: list[LogEntry]) -> list[LogEntry]:
+    """What is asked for may be more than a frame holds; the newest are what matters."""
+    total = 0
+    for kept, entry in enumerate(reversed(entries)):
+        total += len(encode(entry))
+        if total > RECORD_BYTES_MAX:
+            return entries[len(entries) - kept :]
+    return entries

@@ -51,10 +51,9 @@ class GuardExecutor:
             latch = guarded.latch
             if latch is None:
                 return Acted("done", "nothing was latched", guarded.state())
-            if not await self._records.clear_latch(guarded.equipment.id):
-                return Acted("failed", "the disk did not take the reset; it stays latched", guarded.state())
             who = ", ".join(approved.command.origin.subjects)
-            await self._records.event("latch.reset", guarded.equipment.id, latch.rule, f"reset on site by {who}")
+            if not await self._records.clear_latch(latch, f"reset on site by {who}"):
+                return Acted("failed", "the disk did not take the reset; it stays latched", guarded.state())
             return Acted("done", f"{latch.rule} reset on site", guarded.state())
         return await guarded.act(approved)
 

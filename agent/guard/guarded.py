@@ -17,6 +17,7 @@ from agent.safety.verdict import Approved
 from agent.wire.local import LatchView, PointView
 
 SILENT_AFTER_MS = 2_000  # an observation older than this is shown as stale
+TEXT_LENGTH_MAX = 500  # agent.wire.messages.Text
 RESET_HERE = "reset at the open cabinet"
 
 
@@ -28,6 +29,7 @@ class Guarded(ABC):
         self.surroundings = surroundings
         self.clock = clock
         self.link = "not reached yet"
+        self._fault_seen_at_ms: int | None = None
 
     @property
     @abstractmethod
@@ -71,6 +73,12 @@ class Guarded(ABC):
         """The latched fault, if any."""
         return self.records.latches.get(self.equipment.id)
 
+    def fault_seen_at_ms(self) -> int | None:
+        """When a fault was last seen; a latch from before the start counts as seen at the start."""
+        if self._fault_seen_at_ms is None and self.latch is not None:
+            return self.surroundings.started_ms
+        return self._fault_seen_at_ms
+
     def mode(self) -> ModeEntry:
         """The worst mode that holds here."""
         return worst(self._mode_entries())
@@ -93,17 +101,16 @@ class Guarded(ABC):
     def latch_view(self) -> LatchView | None:
         """The latch as shown."""
         latch = self.latch
-        return None if latch is None else LatchView(latch.rule, latch.reason, latch.since_unix_ms)
+        return None if latch is None else LatchView(latch.rule, latch.reason[:TEXT_LENGTH_MAX], latch.since_unix_ms)
 
-    async def reached(self) -> None:
+    def reached(self) -> None:
         """Say once that the equipment answers again."""
         if self.link != "answers":
             self.link = "answers"
-            await self.records.event("link.back", self.equipment.id, "", "the equipment answers")
+            self.records.note("link.back", self.equipment.id, "", "the equipment answers")
 
-    async def lost(self, why: str) -> None:
+    def lost(self, why: str) -> None:
         """Say once that the equipment fell silent."""
         if self.link in ("answers", "not reached yet"):
-            self.link = why
-            await self.records.event("link.lost", self.equipment.id, "", why)
+            self.records.note("link.lost", self.equipment.id, "", why)
         self.link = why

@@ -1,5 +1,6 @@
 """One junction under guard: scan, watch, trip, keep the lease."""
 
+import asyncio
 from collections.abc import Awaitable, Iterator
 from typing import cast
 
@@ -22,6 +23,8 @@ from agent.safety.verdict import Approved, approves
 from drivers.errors import DeviceRefusedError, DriverError
 from drivers.ntcip.controller import SignalController
 
+REFRESH_RETRY_MS = 2_000  # a refresh that was not confirmed is repeated well within the controller's watchdog
+
 
 class JunctionGuard(Guarded):
     """Owns one signal controller. The only object in the system that can write to it."""
@@ -43,8 +46,9 @@ class JunctionGuard(Guarded):
         self._observed: JunctionObserved | None = None
         self._lease: Lease | None = None
         self._refreshed_at_ms = 0
+        self._is_refreshed = True
         self._flash_at_ms: int | None = None
-        self._fault_seen_at_ms: int | None = None
+        self._writing = asyncio.Lock()  # a request and its read-back are one; held for a few answers at most
 
     @property
     def equipment(self) -> Junction:
@@ -67,8 +71,15 @@ class JunctionGuard(Guarded):
             latch=self.latch,
             presence=self.surroundings.presence,
             flash_requested_at_ms=self._flash_at_ms,
-            fault_seen_at_ms=self._fault_seen_at_ms,
+            fault_seen_at_ms=self.fault_seen_at_ms(),
         )
+
+    def fault_seen_at_ms(self) -> int | None:
+        """When a fault was last seen: a conflict trips once, and counts for as long as it is there."""
+        tripped_ms, conflict_ms = super().fault_seen_at_ms(), self._memory.conflict_at_ms
+        if tripped_ms is None or conflict_ms is None:
+            return tripped_ms
+        return max(tripped_ms, conflict_ms)
 
     def holding(self) -> str:
         """The lease in force."""
@@ -86,9 +97,9 @@ class JunctionGuard(Guarded):
         try:
             seen = await self._controller.observe()
         except DriverError as error:
-            await self.lost(str(error))
+            self.lost(str(error))
             return
-        await self.reached()
+        self.reached()
         self._observed = seen
         self._memory, trips = watch(self._memory, seen, self._junction)
         if trips:
@@ -96,28 +107,29 @@ class JunctionGuard(Guarded):
         await self._keep_lease()
 
     async def _trip(self, trips: tuple[Trip, ...]) -> None:
-        """SR-02's order: release, latch on disk, sealed record; flash once when a second sample confirms.
+        """SR-02's order: latch in memory, release, sealed record; flash once when a second sample confirms.
 
-        The flash request goes out before its own record: the latch is on disk since the first sample, and a crash
-        in between costs a second request at most, never the only one.
+        Latched first, so that no command approved meanwhile slips in behind the release. The disk begins to write the
+        latch before the release is sent, and nothing here waits for it: the second sample must come in time.
         """
         now_ms = self.clock.now_ms()
         if any(trip.response >= Response.RELEASE_AND_LATCH for trip in trips):
             self._fault_seen_at_ms = now_ms
         reaction = react(trips, self.standing(now_ms), now_ms, self.clock.unix_ms())
+        if reaction.latch is not None:
+            self.records.hold(reaction.latch)
         released = ""
         if reaction.release is not None:
-            self._lease = None
-            released = await self._attempt("release", self._controller.release(reaction.release))
+            async with self._writing:
+                self._lease = None
+                released = await self._attempt("release", self._controller.release(reaction.release))
+        for trip in trips:
+            self.records.note("trip", self._junction.id, trip.rule, trip.reason, self._inputs(released))
         if reaction.flash is not None:
             self._flash_at_ms = now_ms
-            requested = await self._attempt("flash request", self._controller.flash(reaction.flash))
-            await self.records.event("trip.flash", self._junction.id, trips[0].rule, requested, self._inputs())
-        if reaction.latch is not None:
-            await self.records.set_latch(reaction.latch)
-        if reaction.release is not None or reaction.alarm:
-            for trip in trips:
-                await self.records.event("trip", self._junction.id, trip.rule, trip.reason, self._inputs(released))
+            async with self._writing:
+                requested = await self._attempt("flash request", self._controller.flash(reaction.flash))
+            self.records.note("trip.flash", self._junction.id, trips[0].rule, requested, self._inputs())
 
     async def _attempt(self, what: str, sending: Awaitable[None]) -> str:
         try:
@@ -148,52 +160,79 @@ class JunctionGuard(Guarded):
         if lease is None:
             return
         if why := due(lease, now_ms, self.surroundings.fleet == "silent"):
-            await self._end_lease(why)
+            await self._end_lease(lease, why)
             return
         if now_ms - self._refreshed_at_ms < refresh_period_ms(self._junction):
             return
         if refused := may_refresh(lease, self._site, self._observed, self.standing(now_ms), now_ms):
-            await self._end_lease(f"{refused.rule}: {refused.reason}")
+            await self._end_lease(lease, f"{refused.rule}: {refused.reason}")
             return
-        self._refreshed_at_ms = now_ms
-        try:
-            await self._controller.refresh(cast("Approved[SelectPlan] | Approved[RequestFlash]", lease.approved))
-        except DriverError as error:
-            await self.lost(str(error))
+        await self._refresh(lease)
+
+    async def _refresh(self, lease: Lease) -> None:
+        """Feed the controller's watchdog; say once when that is not confirmed, and try again soon."""
+        async with self._writing:
+            if self._lease is not lease:
+                return  # Released or replaced while we waited.
+            try:
+                await self._controller.refresh(cast("Approved[SelectPlan] | Approved[RequestFlash]", lease.approved))
+            except DriverError as error:
+                self._refreshed_at_ms = self.clock.now_ms() - refresh_period_ms(self._junction) + REFRESH_RETRY_MS
+                if self._is_refreshed:
+                    self.records.note("lease.unconfirmed", self._junction.id, "", f"refresh not confirmed: {error}")
+                self._is_refreshed = False
+                return
+        self._refreshed_at_ms = self.clock.now_ms()
+        self._is_refreshed = True
 
     def _hold(self, approved: Approved[Leased]) -> None:
         self._lease = granted(approved)
         self._refreshed_at_ms = self.clock.now_ms()
+        self._is_refreshed = True
 
-    async def _end_lease(self, why: str) -> None:
-        self._lease = None
-        command = ReleaseJunction(self._junction.id, LOCAL_PLAN)
-        now_ms = self.clock.now_ms()
-        verdict = judge(command, self._site, self._observed, self.standing(now_ms), now_ms)
-        assert isinstance(verdict, Approved)
-        released = await self._attempt("release", self._controller.release(verdict))
-        await self.records.event("lease.end", self._junction.id, "", f"{why}; {released}")
+    async def _end_lease(self, lease: Lease, why: str) -> None:
+        async with self._writing:
+            if self._lease is not lease:
+                return  # Released or replaced while we waited.
+            self._lease = None
+            command = ReleaseJunction(self._junction.id, LOCAL_PLAN)
+            now_ms = self.clock.now_ms()
+            verdict = judge(command, self._site, self._observed, self.standing(now_ms), now_ms)
+            assert isinstance(verdict, Approved)
+            released = await self._attempt("release", self._controller.release(verdict))
+        self.records.note("lease.end", self._junction.id, "", f"{why}; {released}")
 
     async def act(self, approved: Approved[Command]) -> Acted:
         """Carry out a plan, a flash or a release and read it back."""
-        try:
-            if approves(approved, SelectPlan):
-                await self._controller.select_plan(approved)
-                self._hold(approved)
-                return Acted("done", f"plan {approved.command.plan} requested and read back", self.state())
-            if approves(approved, RequestFlash):
-                self._flash_at_ms = self.clock.now_ms()
-                await self._controller.flash(approved)
-                self._hold(approved)
-                return Acted("done", "flash requested and read back", self.state())
-            assert approves(approved, ReleaseJunction), f"the kernel approved {approved} for a junction"
-            self._lease = None
-            await self._controller.release(approved)
-            return Acted("done", "released and read back", self.state())
-        except DeviceRefusedError as error:
-            return Acted("failed", f"the controller refused: {error}", self.state())
-        except DriverError as error:
-            return Acted("unknown", f"not confirmed: {error}", "state not confirmed; the controller runs on by itself")
+        async with self._writing:
+            if (latch := self.latch) and not approves(approved, ReleaseJunction):
+                return Acted("failed", f"{latch.rule} latched a fault meanwhile; nothing was sent", self.state())
+            before = None if approves(approved, ReleaseJunction) else self._lease
+            try:
+                return await self._send(approved)
+            except DeviceRefusedError as error:
+                self._lease = before
+                return Acted("failed", f"the controller refused: {error}", self.state())
+            except DriverError as error:
+                self._lease = before
+                state = "state not confirmed; the controller runs on by itself"
+                return Acted("unknown", f"not confirmed: {error}", state)
+
+    async def _send(self, approved: Approved[Command]) -> Acted:
+        """Held from before it is sent: should we be stopped in between, the release at the end covers it."""
+        if approves(approved, SelectPlan):
+            self._hold(approved)
+            await self._controller.select_plan(approved)
+            return Acted("done", f"plan {approved.command.plan} requested and read back", self.state())
+        if approves(approved, RequestFlash):
+            self._flash_at_ms = self.clock.now_ms()
+            self._hold(approved)
+            await self._controller.flash(approved)
+            return Acted("done", "flash requested and read back", self.state())
+        assert approves(approved, ReleaseJunction), f"the kernel approved {approved} for a junction"
+        self._lease = None
+        await self._controller.release(approved)
+        return Acted("done", "released and read back", self.state())
 
     def state(self) -> str:
         """One sentence for a person."""
@@ -207,5 +246,5 @@ class JunctionGuard(Guarded):
     async def release(self) -> None:
         """End a lease in order before the process stops, and let go of the controller."""
         if self._lease is not None:
-            await self._end_lease("the guard stops")
+            await self._end_lease(self._lease, "the guard stops")
         await self._controller.close()

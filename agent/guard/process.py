@@ -23,6 +23,7 @@ from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
 from agent.process.server import LocalServer
 from agent.process.trustfiles import read_trust
+from agent.safety.latch import Latch
 from agent.wire.errors import TrustError
 from agent.wire.gate import CommandGate, Nonces
 from agent.wire.messages import Value
@@ -86,7 +87,8 @@ class Guard:
         inputs = self._cabinet.presence
         if inputs is None:
             return None
-        return PresenceWatch(inputs, self._unit(inputs.link), self.surroundings, self._clock)
+        unit = self._unit(inputs.link).narrowed((inputs.door_open, inputs.local_key))
+        return PresenceWatch(inputs, unit, self.surroundings, self._clock)
 
     def _guarded(self) -> Iterator[tuple[EquipmentId, Guarded]]:
         for equipment in self._cabinet.site.equipment.values():
@@ -117,6 +119,7 @@ class Guard:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await self.records.open()
+        self._hold_what_may_be_lost()
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
         try:
             async with self.server.serving(), asyncio.TaskGroup() as group:
@@ -132,6 +135,14 @@ class Guard:
             for line in self.lines.values():
                 await line.close()
             await self.records.close()
+
+    def _hold_what_may_be_lost(self) -> None:
+        """A damaged ledger may have held latches: hold everything until somebody has looked at it on site."""
+        if self.records.are_latches_known:
+            return
+        for id_ in self.guarded.keys() - self.records.latches.keys():
+            reason = "the guard's ledger was damaged, and a latched fault may be lost with it"
+            self.records.hold(Latch(id_, "SR-13", reason, self._clock.unix_ms(), flash_requested=False))
 
     async def _scan(self, name: str, guarded: Guarded) -> None:
         """Tick on a fixed monotonic beat; a missed slot is skipped and counted, never made up in a burst."""

@@ -42,6 +42,8 @@ class LocalClient:
                 raise
 
     async def _exchange(self, request: Request) -> Reply:
+        if self._streams is not None and self._streams[0].at_eof():
+            self._drop()  # The server closed it while we were silent: nothing is lost, ask on a new one.
         if self._streams is None:
             self._streams = await asyncio.open_unix_connection(str(self._path), limit=FRAME_BYTES_MAX)
         reader, writer = self._streams

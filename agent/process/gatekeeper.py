@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.ledger.errors import LedgerError
 from agent.model.command import Command, Origin, Role
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.observation import Scalar
@@ -21,6 +22,10 @@ from agent.wire.topics import down, up
 from agent.wire.verbs import command_of
 
 NOTHING_SENT = "nothing was sent to the equipment"
+TURN_TIMEOUT_S = 3.0
+"""How long a command waits for those before it. With the disk and the equipment at their slowest its answer still
+comes within the socket's time; nothing is cut off half done."""
+TEXT_LENGTH_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,11 @@ class Executor(Protocol):
         ...
 
     async def store_counter(self, kid: str, counter: int) -> None:
-        """Return only when the counter is on disk."""
+        """Return only when the counter is on disk.
+
+        Raises:
+            LedgerError: it is not known to be there.
+        """
         ...
 
     def judge(self, command: Command) -> Approved[Command] | Refused:
@@ -98,31 +107,51 @@ class Gatekeeper:
         """Take one sealed command set to its end.
 
         Returns:
-            The signed outcome; Failed if nobody known signed it.
+            The signed outcome; Failed if nobody known signed it, or if others kept the executor busy too long.
         """
-        async with self._turn:
-            try:
-                admitted = self._gate.admit(
-                    sealed,
-                    self._topic,
-                    self._executor.counters,
-                    self._clock.now_ms(),
-                    self._clock.unix_ms(),
-                    self._clock.quality(),
-                )
-            except (WireError, TrustError) as error:
-                self.count(error.reason)
-                return Failed(f"not believed: {error}; {NOTHING_SENT}")
-            match admitted:
-                case Repeated():
-                    self.count("repeated")
-                    return Failed(f"this very command was delivered before; {NOTHING_SENT} again")
-                case Declined(message=message, kid=kid, ended=ended, refused=refused):
-                    self.count("declined")
-                    return await self._conclude(message, kid, self._refusal(message, refused, ended), {})
-                case Admitted():
-                    await self._executor.store_counter(admitted.kid, admitted.counter)
-                    return await self._carry_out(admitted)
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            self.count("busy")
+            return Failed(f"other commands are still under way, try again; {NOTHING_SENT}")
+        try:
+            return await self._take(sealed)
+        finally:
+            self._turn.release()
+
+    async def _take(self, sealed: bytes) -> Reply:
+        try:
+            admitted = self._gate.admit(
+                sealed,
+                self._topic,
+                self._executor.counters,
+                self._clock.now_ms(),
+                self._clock.unix_ms(),
+                self._clock.quality(),
+            )
+        except (WireError, TrustError) as error:
+            self.count(error.reason)
+            return Failed(f"not believed: {error}"[: TEXT_LENGTH_MAX - len(NOTHING_SENT) - 2] + f"; {NOTHING_SENT}")
+        match admitted:
+            case Repeated():
+                self.count("repeated")
+                return Failed(f"this very command was delivered before; {NOTHING_SENT} again")
+            case Declined(message=message, kid=kid, ended=ended, refused=refused):
+                self.count("declined")
+                return await self._conclude(message, kid, self._refusal(message, refused, ended), {})
+            case Admitted():
+                return await self._store_and_carry_out(admitted)
+
+    async def _store_and_carry_out(self, admitted: Admitted) -> Reply:
+        try:
+            await self._executor.store_counter(admitted.kid, admitted.counter)
+        except LedgerError as error:
+            self.count("disk")
+            state = f"{NOTHING_SENT}; {self._executor.state(EquipmentId(admitted.message.equipment))}"
+            acted = Acted("failed", f"the disk did not take the command's counter: {error}", state)
+            return await self._conclude(admitted.message, admitted.kid, (acted, ""), {})
+        return await self._carry_out(admitted)
 
     async def _carry_out(self, admitted: Admitted) -> Reply:
         message = admitted.message
@@ -146,7 +175,10 @@ class Gatekeeper:
     ) -> OutcomeIs:
         acted, rule = end
         outcome = self._outcome(message, kid, acted, rule)
-        await self._executor.record(outcome, detail)
+        try:
+            await self._executor.record(outcome, detail)
+        except LedgerError:
+            self.count("unrecorded")  # It happened all the same, and whoever asked must know.
         return OutcomeIs(outcome, self._signer.seal(encode(outcome), self._result_topic))
 
     def rehearse(self, message: CommandMessage, role: str) -> Reply:
@@ -177,7 +209,7 @@ class Gatekeeper:
             issuer=kid,
             ended=acted.ended,
             rule=rule,
-            reason=acted.reason[:500],
-            state=acted.state[:500],
+            reason=acted.reason[:TEXT_LENGTH_MAX],
+            state=acted.state[:TEXT_LENGTH_MAX],
             t_ms=self._clock.unix_ms(),
         )

@@ -151,6 +151,7 @@ class SignalController:
         if self.facts is None:
             await self.connect()
         shown = self._shown
+        asked_ms = self._now_ms()
         values = await self._get_supported(OPTIONAL, shown.all)
         at_ms = self._now_ms()
         control = values.get(oids.UNIT_CONTROL_STATUS)
@@ -166,6 +167,7 @@ class SignalController:
             flash_status=STATUS_OTHER if flash is None else whole("unitFlashStatus", flash, 0, 0xFF),
             pattern=PATTERN_UNKNOWN if pattern is None else whole("coordPatternStatus", pattern, 0, 0xFF),
             backup_time_s=_optional("unitBackupTime", values.get(oids.UNIT_BACKUP_TIME), 0xFFFF),
+            delay_ms=at_ms - asked_ms,
         )
 
     async def select_plan(self, approved: Approved[SelectPlan]) -> None:
