@@ -50,13 +50,12 @@ def test_killing_each_process_in_turn_loses_and_duplicates_nothing(district: Dis
     def stir(n: int) -> None:
         """Make every kind of equipment produce records, through the fleet and at the hardware."""
         district.hardware("bollards", "set", "--unit", "1", f"loop_a={'true' if n % 2 else 'false'}")
-        for answer in (
+        answers = (
             district.command("gw-darcy", "seg-darcy-1", "set-level", level_percent=50 + n % 40, lease_s=600),
             district.command("gw-republique", "j-republique", "select-plan", plan=1 + n % 2, lease_s=600),
             district.command("gw-liberation", "bollard-vauban", "lower"),
-        ):
-            if "command_id" in answer:
-                commands.append(answer["command_id"])
+        )
+        commands.extend(answer["command_id"] for answer in answers if "command_id" in answer)
 
     for n, victim in enumerate(VICTIMS):
         stir(2 * n)
