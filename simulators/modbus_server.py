@@ -122,6 +122,7 @@ class ModbusServer:
         self._units = dict(units)
         self._stand = stand
         self._connections: set[asyncio.StreamWriter] = set()
+        self._talks: set[asyncio.Task[None]] = set()
         self.port = 0
         self.requests = 0
         self.frames_broken = 0
@@ -136,6 +137,7 @@ class ModbusServer:
         finally:
             server.close()
             self.drop_connections()
+            await asyncio.gather(*self._talks)
             await server.wait_closed()
 
     def drop_connections(self) -> None:
@@ -148,6 +150,10 @@ class ModbusServer:
             writer.close()
             return
         self._connections.add(writer)
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
         connection = _Connection(writer)
         deframer = Deframer()
         try:

@@ -1,6 +1,5 @@
 """The bollard driver on a simulated PLC, over TCP."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from drivers.modbus.unit import ModbusUnit
 from simulators.bollard_plc import Bollards
 from simulators.clock import ManualClock
 from tests.drivers.approvals import approve
-from tests.hil.settled import wait_settled
 
 pytestmark = pytest.mark.hil
 
@@ -53,12 +51,10 @@ async def bollard_rig() -> AsyncIterator[BollardRig]:
     clock = ManualClock(100.0)
     async with Bollards.serve(clock=clock) as bollards:
         rig = BollardRig(bollards, clock)
-        before = asyncio.all_tasks()
         try:
             yield rig
         finally:
             await rig.line.close()
-            await wait_settled(before)
 
 
 RAISE = RaiseBollard(BOLLARD, LOCAL_PLAN)

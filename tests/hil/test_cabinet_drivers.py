@@ -29,7 +29,6 @@ from drivers.modbus.unit import ModbusUnit, Reading
 from simulators.cabinet import Cabinet
 from simulators.clock import ManualClock
 from tests.drivers.approvals import approve
-from tests.hil.settled import wait_settled
 
 pytestmark = pytest.mark.hil
 
@@ -73,12 +72,10 @@ async def cabinet_rig(timeout_s: float = TIMEOUT_S) -> AsyncIterator[CabinetRig]
     clock = ManualClock(10.0)
     async with Cabinet.serve(clock=clock) as cabinet:
         rig = CabinetRig(cabinet, clock, timeout_s)
-        before = asyncio.all_tasks()
         try:
             yield rig
         finally:
             await rig.line.close()
-            await wait_settled(before)
 
 
 async def test_a_segment_is_seen_as_it_is() -> None:
