@@ -167,13 +167,13 @@ async def stream(room: Room) -> ServerSentEvent:
 
 async def _messages(room: ControlRoom) -> AsyncIterator[ServerSentEventMessage]:
     with room.broadcast.listening() as queue:
-        yield ServerSentEventMessage(comment="listening")
+        yield ServerSentEventMessage(comment="listening", data=None)
         while True:  # Until the browser leaves or the manager ends.
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     name, text = await queue.get()
             except TimeoutError:
-                yield ServerSentEventMessage(comment="heartbeat")
+                yield ServerSentEventMessage(comment="heartbeat", data=None)
                 continue
             if name == END:
                 return
@@ -191,7 +191,12 @@ def _malformed(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         return _error(404, f"nothing at {request.url.path}; the API is described at /schema")
     extra = error.extra if isinstance(error.extra, list) else []
     problems = [f"{each.get('key', '')}: {each.get('message', '')}" for each in extra if isinstance(each, dict)]
-    return _error(error.status_code, "; ".join([str(error.detail).partition(" for /")[0], *problems]))
+    return _error(error.status_code, "; ".join([str(error.detail).partition(" for ")[0], *problems]))
+
+
+def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[ErrorAnswer]:
+    del request, error
+    return _error(400, "the body is nested too deeply")
 
 
 def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
@@ -228,7 +233,12 @@ def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
     app = Litestar(
         route_handlers=[*handlers, *static],
         dependencies={"room": Provide(lambda: room, sync_to_thread=False)},
-        exception_handlers={AskError: _said, HTTPException: _malformed, Exception: _unforeseen},
+        exception_handlers={
+            AskError: _said,
+            HTTPException: _malformed,
+            RecursionError: _too_deep,
+            Exception: _unforeseen,
+        },
         openapi_config=OpenAPIConfig(
             title="Armoire fleet manager",
             version="1",

@@ -35,7 +35,7 @@ from fleet.errors import AskError, FolderError, StoreError
 from fleet.folder import DATABASE_FILE, Trust, newer_ring
 from fleet.ingest import Ingest
 from fleet.metrics import Figures, Metrics
-from fleet.registry import UP
+from fleet.registry import NEVER, UP
 from fleet.store import Store
 from fleet.writer import Writer
 
@@ -43,6 +43,7 @@ FLUSH_S = 0.25
 WATCH_S = 1.0
 KEY_LIST_S = 10.0
 READ_S = 10.0
+LOST_TEXT = "not heard; its equipment follows its own plan, and what is shown of it is stale"
 
 T = TypeVar("T")
 
@@ -252,11 +253,8 @@ class ControlRoom:
             if link == before:
                 continue
             self.broadcast.gateway(district.gateway_answer(gateway, now_ms))
-            if before is not None or link == UP:
-                kind = "gateway.up" if link == UP else "gateway.lost"
-                text = (
-                    "heard" if link == UP else "not heard; its equipment follows its own plan, what is shown is stale"
-                )
+            if link != NEVER:
+                kind, text = ("gateway.up", "heard") if link == UP else ("gateway.lost", LOST_TEXT)
                 self._log.info(kind, gateway=gateway.id)
                 await self._record(gateway.id, kind, text, now_ms)
 

@@ -52,10 +52,11 @@ def open_database(path: Path) -> Engine:
         cursor.close()
 
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         metadata.create_all(engine)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         engine.dispose()
-        raise FolderError(f"{path}: the database cannot be used: {error}") from error
+        raise FolderError(f"{path}: the database cannot be used: {error.__cause__ or error}") from error
     return engine
 
 

@@ -8,6 +8,9 @@ The operators' keys lie here only until operators carry their own (security keys
 what they can, and no more. What that is stays bounded by the key list and by every cabinet's kernel.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +24,7 @@ KEYS_FILE = "keys.sealed"
 DIRECTOR_FILE = "fleet/director.pem"
 OPERATORS_FOLDER = "operators"
 DATABASE_FILE = "fleet.db"
+LOCK_FILE = "fleet.lock"
 FILE_BYTES_MAX = 4_000_000
 
 
@@ -62,6 +66,26 @@ def read_trust(folder: Path) -> Trust:
     except (TrustError, UnicodeDecodeError) as error:
         raise FolderError(f"{folder}: {error}") from error
     return Trust(roots, ring, director, operators)
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Keep any second manager off this folder: two would give out the same numbers. The lock dies with the process.
+
+    Raises:
+        FolderError: one runs already, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (folder / LOCK_FILE).open("w")
+    except OSError as error:
+        raise FolderError(f"{folder}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FolderError(f"{folder}: a manager runs on this folder already: stop it, or use another") from error
+        yield
 
 
 def newer_ring(folder: Path, trust: Trust, ring: KeyRing) -> KeyRing | None:

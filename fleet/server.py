@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,12 +13,13 @@ from pathlib import Path
 import structlog
 import uvicorn
 from litestar.types import ASGIApp
+from structlog.tracebacks import ExceptionDictTransformer
 
 from fleet.api import make_app
 from fleet.control_room import ControlRoom
 from fleet.errors import FolderError
-from fleet.folder import read_trust
-from fleet.link import FleetLink, read_broker
+from fleet.folder import Trust, owned, read_trust
+from fleet.link import Broker, FleetLink, read_broker
 from fleet.origin import Origins
 
 STOP_S = 1.0
@@ -85,7 +86,14 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     broker = read_broker(settings.broker, settings.folder)
     trust = read_trust(settings.trust)
-    listening = _listen(settings)
+    with owned(settings.folder), closing(_listen(settings)) as listening:
+        await _serve_on(listening, settings, trust, broker, stop)
+    structlog.get_logger("fleet").info("stopped")
+
+
+async def _serve_on(
+    listening: socket.socket, settings: Settings, trust: Trust, broker: Broker, stop: asyncio.Event
+) -> None:
     address = listening.getsockname()
     room = ControlRoom(settings.fleet, settings.folder, settings.trust, trust)
     origins = Origins(settings.names, any_address=settings.is_open)
@@ -102,7 +110,6 @@ async def serve(settings: Settings) -> None:
         web.should_exit = True
         for task in (*inside, waiting):
             task.cancel()
-    structlog.get_logger("fleet").info("stopped")
 
 
 def check_address(host: str, *, is_open: bool) -> None:
@@ -147,7 +154,8 @@ def log_to_stderr() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without local variables: they could hold a key.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import structlog.testing
 
 from agent.model.identity import CityId, GatewayId
 from agent.wire.demotrust import make_demo_trust
@@ -26,6 +28,15 @@ CITY = CityId("dijon")
 GATEWAYS = ("gw-darcy", "gw-monge", "gw-rude")
 
 
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged; and whatever a test does to logging ends with it."""
+    before = structlog.get_config()
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+    structlog.configure(**before)
+
+
 @pytest.fixture(scope="session")
 def trust_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trust")
@@ -40,7 +51,7 @@ def trust(trust_folder: Path) -> Trust:
 
 @pytest.fixture
 def standin(trust_folder: Path) -> Callable[..., StandIn]:
-    def make(gateway: str = GATEWAYS[0], **fields: int) -> StandIn:
+    def make(gateway: str = GATEWAYS[0], **fields: Any) -> StandIn:
         keys = trust_folder / "gateways" / gateway
         agent, guard = read_signer(keys / "agent.pem"), read_signer(keys / "guard.pem")
         return StandIn(CITY, GatewayId(gateway), agent, guard, **fields)

@@ -230,7 +230,7 @@ class LiveGateway:
     async def _send(self) -> None:
         while True:
             self.changed.clear()
-            for stream, outbound in self.outbound.items():
+            for stream, outbound in list(self.outbound.items()):
                 outbound.tick(_now_ms())
                 want = outbound.want()
                 if want is not None:

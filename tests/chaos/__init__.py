@@ -1,0 +1,1 @@
+"""What dies, dies at the worst moment."""

@@ -1,0 +1,373 @@
+"""Ingest: what is believed is stored once and in order, what is not is counted; without sockets, on a real database."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Table, func, select
+
+from agent.wire import sealing, topics
+from agent.wire.messages import SCHEMA, CommandMessage, StreamHead, Value
+from agent.wire.streams import NO_HASH, Link
+from fleet import changes, command_rows, schema, store
+from fleet.answers import CommandAnswer
+from fleet.changes import Change
+from fleet.folder import Trust
+from fleet.ingest import Arrival, Ingest
+from fleet.store import Store
+from tests.fleet.conftest import CITY
+from tests.fleet.standin import StandIn, unix_ms
+
+Message = tuple[str, bytes]
+
+
+class Bench:
+    """Ingest on a database, one transaction at a time."""
+
+    def __init__(self, path: Path, trust: Trust) -> None:
+        self.trust = trust
+        self.store = Store(path)
+        self.ingest = Ingest(CITY, trust.ring, trust.director, self.store.standing(), 7)
+
+    def take(self, *messages: Message, now_ms: int = 0) -> list[Change]:
+        now_ms = now_ms or unix_ms()
+        with self.store.engine.begin() as connection:
+            self.ingest.take([Arrival(*message) for message in messages], connection, now_ms)
+        return self.ingest.committed(now_ms)
+
+    def heads(self, told: Iterable[Change], gateway: str = "gw-darcy") -> dict[str, StreamHead]:
+        """What the ack among the changes says."""
+        sealed = next(each.sealed for each in told if isinstance(each, changes.AckDue) and each.gateway == gateway)
+        topic = topics.parse(f"armoire/1/{CITY}/{gateway}/down/ack")
+        ack = sealing.open_ack(self.trust.ring, sealed, topic, unix_ms())
+        assert ack.term == 7
+        return {head.stream: head for head in ack.heads}
+
+    def count(self, table: Table) -> int:
+        return self.store.read(
+            lambda connection: connection.execute(select(func.count()).select_from(table)).scalar() or 0
+        )
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.store.read(lambda connection: store.events(connection, 100))][::-1]
+
+    def rejections(self) -> dict[tuple[str, str], int]:
+        return dict(self.ingest.standing.rejections)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, trust: Trust) -> Iterable[Bench]:
+    made = Bench(tmp_path / "fleet.db", trust)
+    yield made
+    made.store.close()
+
+
+def values(told: Iterable[Change]) -> dict[str, Value]:
+    return {
+        f"{equipment}/{name}": point.value
+        for change in told
+        if isinstance(change, changes.Sampled)
+        for equipment, name, point in change.values
+    }
+
+
+def test_a_batch_is_stored_verbatim_told_and_acknowledged(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    message = voice.samples(
+        {"segment-1/level_percent": 60, "segment-1/lit": True, "meter/kwh": 1.5, "x": None, "y": "é\0"}
+    )
+    told = bench.take(voice.birth(), message)
+    assert bench.heads(told)["state"] == voice.head("state")
+    assert values(told) == {
+        "segment-1/level_percent": 60,
+        "segment-1/lit": True,
+        "meter/kwh": 1.5,
+        "/x": None,
+        "/y": "é\0",
+    }
+    kept = bench.store.read(lambda connection: connection.execute(select(schema.links.c.envelope)).scalars().all())
+    assert kept == [message[1]]
+    history = bench.store.read(lambda connection: store.history(connection, ("gw-darcy", "meter"), "kwh", 0, 10))
+    assert [(each.value, each.quality) for each in history] == [(1.5, 0)]
+
+
+def test_a_duplicate_is_stored_once_and_acknowledged_again(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    message = voice.samples({"a/b": 1})
+    bench.take(message)
+    told = bench.take(message, message)
+    assert bench.heads(told)["state"].seq == 1
+    assert (bench.count(schema.links), bench.count(schema.samples)) == (1, 1)
+
+
+def test_a_link_ahead_is_left_out_and_the_ack_says_where_we_stand(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    first, second, third = (voice.samples({"a/b": n}) for n in range(3))
+    told = bench.take(first, third)
+    assert bench.heads(told)["state"].seq == 1
+    assert bench.heads(bench.take(second, third))["state"].seq == 3
+
+
+def test_streams_do_not_wait_for_each_other(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    _lost, state = voice.samples({"a/b": 1}), voice.samples({"a/b": 2})
+    alarm, safety = (
+        voice.event("fault", "segment-1", stream="alarm"),
+        voice.event("trip", "junction-1", "SR-02", stream="safety"),
+    )
+    heads = bench.heads(bench.take(state, alarm, safety))
+    assert "state" not in heads
+    assert (heads["alarm"].seq, heads["safety"].seq) == (1, 1)
+
+
+def test_a_fork_stops_its_stream_and_is_told_once(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice, twin = standin(), standin()
+    bench.take(voice.samples({"a/b": 1}))
+    fork = twin.samples({"a/b": 666})
+    told = [*bench.take(fork), *bench.take(fork)]
+    assert bench.kinds() == ["fork.detected"]
+    assert [each for each in told if isinstance(each, changes.Held)] == [
+        changes.Held("gw-darcy", "state", "link 1 has another content than the one we hold")
+    ]
+    assert bench.heads(told)["state"] == voice.head("state")
+    told = bench.take(voice.samples({"a/b": 2}))
+    assert changes.Held("gw-darcy", "state", "") in told
+
+
+def test_a_new_epoch_goes_on_and_an_old_one_does_not_come_back(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    old, new = standin(), standin(epoch=2)
+    bench.take(old.samples({"a/b": 1}))
+    assert bench.heads(bench.take(new.samples({"a/b": 2})))["state"].epoch == 2
+    assert bench.heads(bench.take(old.samples({"a/b": 3})))["state"].epoch == 2
+    assert bench.kinds() == ["stream.epoch", "clone.suspected"]
+    assert bench.rejections() == {("gw-darcy", "stale"): 1}
+
+
+def test_standing_is_the_same_after_a_restart(bench: Bench, standin: Callable[..., StandIn], trust: Trust) -> None:
+    voice = standin()
+    bench.take(voice.birth(), voice.samples({"segment-1/a": 1}), voice.heartbeat(), ("nonsense", b""))
+    before = bench.ingest.standing
+    again = bench.store.standing()
+    assert again.gateways == before.gateways
+    assert again.rejections == before.rejections
+    assert (again.link_no, again.point_no, again.event_no) == (before.link_no, before.point_no, before.event_no)
+    assert again.inbound.acks("gw-darcy") == before.inbound.acks("gw-darcy")
+    registry = bench.store.registry()
+    assert registry.gateways["gw-darcy"].points["segment-1"]["a"].value == 1
+    assert list(registry.gateways["gw-darcy"].cards) == ["segment-1", "junction-1", "lamp-1"]
+
+
+def test_a_failed_transaction_leaves_nothing_and_acknowledges_nothing(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    message = voice.samples({"a/b": 1})
+    with bench.store.engine.connect() as connection:
+        bench.ingest.take([Arrival(*message)], connection, unix_ms())
+        connection.rollback()
+    bench.ingest.rolled_back(bench.store.standing())
+    assert bench.count(schema.links) == 0
+    assert bench.heads(bench.take(message))["state"].seq == 1
+
+
+def test_every_kind_of_disbelief_is_counted_and_stops_nobody(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice, other = standin(), standin("gw-monge")
+    topic, good = voice.samples({"a/b": 1})
+    bent = bytearray(good)
+    bent[-1] ^= 1
+    monge_state = str(other.topic("state"))
+    told = bench.take(
+        ("armoire/1/dijon/gw-darcy/up/nothing", good),
+        ("armoire/1/beaune/gw-darcy/up/state", good),
+        ("armoire/1/dijon/gw-unheard/up/state", good),
+        (topic, b"\x00"),
+        (topic, bytes(bent)),
+        (monge_state, good),
+        (monge_state, voice.agent.seal(b"\x91\x01", other.topic("state"))),
+        (str(voice.topic("safety")), voice.agent.seal(b"\x91\x01", voice.topic("safety"))),
+        (topic, good),
+    )
+    assert bench.heads(told)["state"].seq == 1
+    assert bench.rejections() == {
+        ("", "topic"): 2,
+        ("", "capability"): 1,
+        ("gw-darcy", "envelope"): 1,
+        ("gw-darcy", "signature"): 1,
+        ("gw-monge", "signature"): 1,
+        ("gw-monge", "capability"): 1,
+        ("gw-darcy", "capability"): 1,
+    }
+    assert bench.count(schema.rejections) == 7
+
+
+def test_a_message_of_a_later_schema_is_kept_and_only_its_stream_waits(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    topic = voice.topic("tele")
+    later = (str(topic), voice.agent.seal(msgspec.msgpack.encode([99, "gw-darcy", "tele"]), topic))
+    told = bench.take(later, voice.samples({"a/b": 1}), later)
+    assert list(bench.heads(told)) == ["state"]
+    assert bench.count(schema.quarantine) == 1
+    assert bench.kinds() == ["quarantine"]
+    assert [each.stream for each in told if isinstance(each, changes.Held)] == ["tele"]
+    assert bench.rejections() == {("gw-darcy", "message"): 2}
+
+
+@pytest.mark.parametrize("dt_ms", [2**63, -(2**63), 2**64 - 1])
+def test_a_time_no_column_can_hold_is_bounded(bench: Bench, standin: Callable[..., StandIn], dt_ms: int) -> None:
+    voice = standin()
+    bench.take(voice.link("state", names=["a/b"], points=[0], dt_ms=[dt_ms], values=[1], t0_ms=2**62))
+    history = bench.store.read(lambda connection: store.history(connection, ("gw-darcy", "a"), "b", 0, 10))
+    assert [each.t_ms for each in history] == [min(max(0, 2**62 + dt_ms), 2**63 - 1)]
+
+
+def test_a_death_of_an_earlier_connection_is_ignored(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    old_death = voice.death()
+    voice.conn = 2
+    bench.take(voice.birth())
+    assert not [each for each in bench.take(old_death) if isinstance(each, changes.Died)]
+    assert [each for each in bench.take(voice.death()) if isinstance(each, changes.Died)]
+    assert not bench.ingest.standing.gateways["gw-darcy"].is_connected
+    assert [each for each in bench.take(voice.heartbeat()) if isinstance(each, changes.Beaten)]
+
+
+def test_a_heartbeat_played_again_is_ignored(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    beat = voice.heartbeat()
+    bench.take(voice.birth(), beat)
+    assert not [each for each in bench.take(beat) if isinstance(each, changes.Beaten)]
+
+
+def test_a_gateway_we_do_not_know_is_asked_to_introduce_itself_but_not_hammered(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    t_ms = unix_ms()
+
+    def rebirths(told: Iterable[Change]) -> list[bool]:
+        topic = topics.parse("armoire/1/dijon/gw-darcy/down/ack")
+        acks = [each.sealed for each in told if isinstance(each, changes.AckDue)]
+        return [sealing.open_ack(bench.trust.ring, sealed, topic, t_ms).rebirth for sealed in acks]
+
+    assert rebirths(bench.take(voice.samples({"a/b": 1}), now_ms=t_ms)) == [True]
+    assert rebirths(bench.take(voice.samples({"a/b": 1}), now_ms=t_ms + 9_999)) == [False]
+    assert rebirths(bench.take(voice.heartbeat(), now_ms=t_ms + 10_000)) == [True]
+    bench.take(voice.birth(), now_ms=t_ms + 10_001)
+    assert rebirths(bench.take(voice.samples({"a/b": 1}), now_ms=t_ms + 30_000)) == [False]
+
+
+def test_a_gateway_whose_count_began_anew_is_believed_once_the_old_one_is_silent(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice, wiped = standin(conn=50), standin(conn=1)
+    t_ms = unix_ms()
+    bench.take(voice.birth(t_ms=t_ms), now_ms=t_ms)
+    bench.take(wiped.birth(t_ms=t_ms + 5_000), now_ms=t_ms + 5_000)
+    assert bench.ingest.standing.gateways["gw-darcy"].conn == 50
+    bench.take(wiped.birth(t_ms=t_ms - 60_000), now_ms=t_ms + 40_000)
+    assert bench.ingest.standing.gateways["gw-darcy"].conn == 50
+    bench.take(wiped.birth(t_ms=t_ms + 40_000), now_ms=t_ms + 40_000)
+    assert bench.ingest.standing.gateways["gw-darcy"].conn == 1
+    assert bench.kinds() == ["clone.suspected", "gateway.renumbered"]
+
+
+def test_a_latch_is_remembered_until_it_is_cleared(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    bench.take(voice.birth(), voice.event("latch.set", "junction-1", "SR-02", "greens 1 and 2 together", "safety"))
+    latch = bench.store.registry().gateways["gw-darcy"].latches["junction-1"]
+    assert (latch.rule, latch.reason) == ("SR-02", "greens 1 and 2 together")
+    bench.take(voice.event("latch.cleared", "junction-1", stream="safety"))
+    assert not bench.store.registry().gateways["gw-darcy"].latches
+
+
+def sent(
+    command_id: str, gateway: str = "gw-darcy", equipment: str = "segment-1", status: str = "sent"
+) -> CommandAnswer:
+    return CommandAnswer(
+        command_id, status, "", "", "", gateway, equipment, "set-level", {"level_percent": 60}, "alice", [],
+        unix_ms(), unix_ms() + 20_000, 0,
+    )  # fmt: skip
+
+
+def asked(command_id: str, equipment: str = "segment-1") -> CommandMessage:
+    return CommandMessage(SCHEMA, command_id, "gw-darcy", equipment, "set-level", {}, bytes(16), 1, 0, 0, None, None)
+
+
+def test_a_result_ends_its_command_once(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1"), b"sealed"))
+    result = voice.outcome(asked("c1"), "refused", "LR-01", "below the floor")
+    told = bench.take(voice.birth(), result, result)
+    [concluded] = [each.command for each in told if isinstance(each, changes.Concluded)]
+    assert (concluded.status, concluded.rule, concluded.reason) == ("refused", "LR-01", "below the floor")
+    assert bench.count(schema.results) == 1
+
+
+def test_a_result_of_another_gateway_ends_nothing_of_ours(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", gateway="gw-monge"), b""))
+    bench.take(standin().outcome(asked("c1")))
+    assert bench.store.read(lambda connection: command_rows.one(connection, "c1")).status == "sent"  # type: ignore[union-attr]
+    assert bench.kinds() == ["command.elsewhere"]
+
+
+def test_a_late_result_replaces_unknown_and_is_told(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", status="unknown"), b""))
+    bench.take(standin().outcome(asked("c1")))
+    assert bench.store.read(lambda connection: command_rows.one(connection, "c1")).status == "done"  # type: ignore[union-attr]
+    assert bench.kinds() == ["command.late-result"]
+
+
+def test_the_agent_cannot_report_done_for_the_guard(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", equipment="junction-1"), b""))
+    bench.take(voice.birth(), voice.outcome(asked("c1", "junction-1"), signer=voice.agent))
+    assert bench.rejections() == {("gw-darcy", "capability"): 1}
+    told = bench.take(voice.outcome(asked("c1", "junction-1"), signer=voice.guard))
+    assert [each.command.status for each in told if isinstance(each, changes.Concluded)] == ["done"]
+
+
+def test_an_ending_that_does_not_exist_is_no_result(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    bench.take(standin().outcome(asked("c1"), "would-do"))
+    assert bench.rejections() == {("gw-darcy", "message"): 1}
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_nothing_that_arrives_breaks_ingest_or_stops_a_neighbour(
+    bench: Bench, standin: Callable[..., StandIn], data: st.DataObject
+) -> None:
+    voice, other = standin(epoch=data.draw(st.integers(1, 2**32 - 1))), standin("gw-monge", epoch=1)
+    other.links = GOOD.setdefault(id(bench), {})
+    classes = st.sampled_from([*topics.UP, "nothing"])
+    message_class = data.draw(classes)
+    hostile = [
+        (data.draw(st.text(max_size=60)), data.draw(st.binary(max_size=200))),
+        (f"armoire/1/dijon/gw-darcy/up/{message_class}", data.draw(st.binary(max_size=300))),
+    ]
+    if message_class in topics.UP:
+        topic = voice.topic(message_class)
+        payload = msgspec.msgpack.encode(data.draw(MESSAGES))
+        signer = voice.guard if message_class == "safety" else voice.agent
+        sealed = signer.seal(payload, topic)
+        at = data.draw(st.integers(0, len(sealed) - 1))
+        hostile += [(str(topic), sealed), (str(topic), sealed[:at] + os.urandom(1) + sealed[at + 1 :])]
+    told = bench.take(*hostile, other.samples({"a/b": 1}), *hostile)
+    assert bench.heads(told, "gw-monge")["state"] == other.head("state")
+
+
+GOOD: dict[int, dict[str, list[Link]]] = {}
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
+MESSAGES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS | st.binary(max_size=32),
+    lambda inner: st.lists(inner, max_size=16) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=40,
+) | st.lists(st.sampled_from([1, 2, 3, "gw-darcy", "state", NO_HASH, [], [["a/b"]], {}, 0, True, None]), max_size=16)
