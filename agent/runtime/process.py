@@ -128,11 +128,11 @@ class Agent:
         return "" if poll is None else poll.link
 
     def _modes(self) -> dict[str, str]:
-        """Modes other than supervised, for the heartbeat."""
+        """The mode of everything that can be commanded, for the heartbeat."""
         modes = {str(key): segment.mode().mode.name.lower() for key, segment in self.segments.items()}
         if self.guard is not None:
             modes |= {str(key): view.mode for key, view in self.guard.views.items()}
-        return {key: mode for key, mode in modes.items() if mode != "supervised"}
+        return modes
 
     def status(self) -> Status:
         """The status page."""

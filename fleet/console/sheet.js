@@ -139,7 +139,7 @@ export class Sheet {
     let row = this.rows.get(name);
     if (!row) {
       if (!this.rows.size) fill(this.points);
-      const cells = { name: el("th", { scope: "row" }, name), value: el("td"), quality: el("td"), age: el("td", { class: "c-age" }) };
+      const cells = { name: el("th", { scope: "row" }, name), value: el("td"), quality: el("td", { class: "whole" }), age: el("td", { class: "c-age" }) };
       row = { node: el("tr", {}, Object.values(cells)), ...cells };
       this.rows.set(name, row);
       this.points.append(row.node);
