@@ -145,6 +145,11 @@ class Courier:
         """Links per stream that the fleet has not acknowledged."""
         return {stream: outbound.backlog for stream, outbound in self._outbounds.items()}
 
+    @property
+    def go_backs(self) -> int:
+        """How often a stream was sent again for lack of progress."""
+        return sum(outbound.go_backs for outbound in self._outbounds.values())
+
     async def run(self) -> None:
         """Carry until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -127,11 +127,17 @@ class Transport:
         self._paho.connect_timeout = CONNECT_TIMEOUT_S
 
     async def __aenter__(self) -> Self:
+        gone = self._client._disconnected  # noqa: SLF001
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
             self._close_socket()
             raise TransportError(f"{self._broker}: {error}") from error
+        if gone.done():
+            # Ended between CONNACK and here: aiomqtt has put a new future in its place and would wait for ever.
+            reason = gone.exception() or "closed"
+            self._close_socket()
+            raise TransportError(f"{self._broker}: ended as soon as it began: {reason}")
         return self
 
     async def __aexit__(

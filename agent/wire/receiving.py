@@ -58,6 +58,7 @@ class Inbound:
         self._durable: dict[StreamOf, StreamHead] = {(gateway, head.stream): head for gateway, head in heads}
         self._received: dict[StreamOf, StreamHead] = {}
         self._forked: set[StreamOf] = set()
+        self._nothing: dict[StreamOf, StreamHead] = {}  # Epochs we met in the middle and hold nothing of.
 
     def head(self, gateway: str, stream: str) -> StreamHead | None:
         """Where the stream stands with what was received, durable or not yet."""
@@ -87,6 +88,9 @@ class Inbound:
         if received.fate is Fate.STORE:
             self._received[key] = received.head
             self._forked.discard(key)
+            self._nothing.pop(key, None)
+        elif received.fate is Fate.AHEAD and (held is None or batch.epoch > held.epoch):
+            self._nothing[key] = _nothing(batch)
         elif received.fate is Fate.FORKED:
             self._forked.add(key)
         return received
@@ -106,6 +110,7 @@ class Inbound:
         if floor.seq == 0 or (held is not None and (held.epoch, held.seq) >= (floor.epoch, floor.seq)):
             return False
         self._received[key] = floor
+        self._nothing.pop(key, None)
         return True
 
     def committed(self) -> None:
@@ -118,8 +123,12 @@ class Inbound:
         self._received.clear()
 
     def acks(self, gateway: str) -> list[StreamHead]:
-        """The durable heads of one gateway's streams, for an ``Ack``."""
-        return [head for (owner, _), head in self._durable.items() if owner == gateway]
+        """The durable heads of one gateway's streams, for an ``Ack``.
+
+        Of an epoch we met in the middle it says seq 0: the sender then knows that its earlier links are lost here.
+        """
+        heads = self._durable | self._nothing
+        return [head for (owner, _), head in heads.items() if owner == gateway]
 
     @staticmethod
     def _first(batch: Batch, digest: bytes, gap: Gap | None, held: StreamHead | None) -> Received:

@@ -1,0 +1,497 @@
+"""The courier on real brokers: links arrive once and in order, commands are carried, and it never gives up."""
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.process.clock import Clock
+from agent.runtime.courier import Backoff, Courier
+from agent.runtime.journal import Journal
+from agent.runtime.mqtt import Broker, Transport, TransportError, Will, broker_of
+from agent.runtime.sources import JournalLinks, LinkSource
+from agent.wire.gate import Nonces
+from agent.wire.messages import SCHEMA, Ack, Birth, Death, FleetState, Heartbeat, StreamHead
+from agent.wire.receiving import Fate, Inbound
+from agent.wire.sealing import open_batch, open_birth, open_death, open_result, seal_message
+from agent.wire.streams import NO_HASH, Link
+from agent.wire.topics import ROOT, down, fleet_state, parse, up
+from tests.fleet import broker as brokers
+from tests.ledger.test_ledger import event, samples
+from tests.wire.party import CITY, GATEWAY, ring, signer
+
+AGENT, DIRECTOR, GUARD = (signer(kid) for kid in (f"{GATEWAY}/agent/1", "director/1", f"{GATEWAY}/guard/1"))
+FAST = Backoff(0.01, 0.05)
+KEYS = ring()
+
+
+@pytest.fixture(params=["iotcore", "mosquitto"])
+def port(request: pytest.FixtureRequest, tmp_path: Path, require_program: Callable[[str], Path]) -> Iterator[int]:
+    if request.param == "iotcore":
+        with brokers.iotcore(tmp_path) as port:
+            yield port
+    else:
+        with brokers.mosquitto(require_program("mosquitto"), tmp_path) as port:
+            yield port
+
+
+@pytest.fixture
+def one_port(tmp_path: Path) -> Iterator[int]:
+    with brokers.iotcore(tmp_path) as port:
+        yield port
+
+
+@dataclass
+class Fleet:
+    """A manager in miniature on one broker."""
+
+    transport: Transport
+    inbound: Inbound = field(default_factory=Inbound)
+    term: int = 1
+    beat: int = 0
+    is_acking: bool = True
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    births: list[Birth] = field(default_factory=list)
+    beats: list[Heartbeat] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    results: list[bytes] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        await self.transport.subscribe([f"{ROOT}/{CITY}/+/up/#"])
+        async for text, payload in self.transport.messages():
+            topic = parse(text)
+            match topic.message_class:
+                case "birth":
+                    message = open_birth(KEYS, payload, topic, None)
+                    self.births.append(message) if isinstance(message, Birth) else self.beats.append(message)
+                    await self.ack()
+                case "death":
+                    self.deaths.append(open_death(KEYS, payload, topic, None))
+                case "result":
+                    self.results.append(payload)
+                case stream:
+                    opened = open_batch(KEYS, payload, topic, None)
+                    if self.inbound.receive(opened.batch, opened.digest).fate is Fate.STORE:
+                        self.values.setdefault(stream, []).extend(opened.batch.values)
+                    self.inbound.committed()
+                    await self.ack()
+            self.changed.set()
+
+    async def ack(self, *, rebirth: bool = False) -> None:
+        if self.is_acking:
+            topic = down(CITY, GATEWAY, "ack")  # type: ignore[arg-type]
+            ack = Ack(SCHEMA, GATEWAY, self.term, self.inbound.acks(GATEWAY), rebirth)
+            await self.transport.publish(str(topic), seal_message(DIRECTOR, topic, ack))
+
+    async def state(self) -> None:
+        self.beat += 1
+        topic = fleet_state(CITY)  # type: ignore[arg-type]
+        state = FleetState(SCHEMA, "room-1", self.term, "b", Clock().unix_ms(), self.beat, 1)
+        await self.transport.publish(str(topic), seal_message(DIRECTOR, topic, state), retain=True)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await self.changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def fleet_on(port: int) -> AsyncIterator[Fleet]:
+    async with Transport(Broker("127.0.0.1", port), f"fleet-{random.getrandbits(32)}") as transport:
+        fleet = Fleet(transport)
+        task = asyncio.ensure_future(fleet.run())
+        try:
+            yield fleet
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, TransportError):
+                await task
+
+
+@dataclass
+class House:
+    """What stands behind the courier."""
+
+    nonces: Nonces = field(default_factory=lambda: Nonces(os.urandom, 0))
+    commands: list[bytes] = field(default_factory=list)
+    key_lists: list[bytes] = field(default_factory=list)
+    changes: list[bool] = field(default_factory=list)
+
+    async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
+        nonces = {"agent": self.nonces.current(0)}
+        return Birth(GATEWAY, conn, "Darcy", Clock().unix_ms(), 2, nonces, [], heads, [], "0", floors)
+
+    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
+        return Heartbeat(GATEWAY, conn, beat, Clock().unix_ms(), 2, {"agent": self.nonces.current(0)}, {})
+
+    async def command(self, sealed: bytes, topic: str) -> bytes | None:
+        self.commands.append(sealed)
+        if sealed == b"nobody":
+            return None
+        return AGENT.seal(b"result of " + sealed, up(CITY, GATEWAY, "result"))  # type: ignore[arg-type]
+
+    async def key_list(self, sealed: bytes) -> None:
+        self.key_lists.append(sealed)
+
+    async def link_changed(self, text: str, *, is_up: bool) -> None:
+        self.changes.append(is_up)
+
+
+@dataclass
+class Running:
+    journal: Journal
+    courier: Courier
+    house: House
+    task: "asyncio.Task[None]"
+
+
+@contextlib.asynccontextmanager
+async def courier_to(
+    path: Path, *ports: int, sources: tuple[LinkSource, ...] = (), **kwargs: Any
+) -> AsyncIterator[Running]:
+    house = House()
+    async with Journal(path, AGENT, CITY, GATEWAY, Clock()) as journal:
+        courier = Courier(
+            CITY,
+            GATEWAY,
+            [Broker("127.0.0.1", port) for port in ports],
+            AGENT,
+            lambda: KEYS,
+            (JournalLinks(journal), *sources),
+            house,
+            Clock(),
+            lambda: journal.next_number("conn"),
+            backoff=FAST,
+            dice=random.Random(1),
+            **kwargs,
+        )
+        task = asyncio.ensure_future(courier.run())
+        try:
+            yield Running(journal, courier, house, task)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_everything_arrives_in_order_and_is_trimmed(port: int, tmp_path: Path) -> None:
+    async with fleet_on(port) as fleet, courier_to(tmp_path / "agent.db", port) as cabinet:
+        for n in range(60):
+            await cabinet.journal.append_samples("tele", samples(10, 10 * n))
+            await cabinet.journal.append_samples("state", samples(1, n))
+        await fleet.until(lambda: len(fleet.values.get("tele", ())) == 600 and len(fleet.values.get("state", ())) == 60)
+        assert fleet.values["tele"] == list(range(600))
+        await fleet.until(lambda: not any(cabinet.courier.backlog.values()))
+        assert cabinet.journal.acked["tele"] == cabinet.journal.heads["tele"]
+        assert [birth.conn for birth in fleet.births] == [1]
+        assert cabinet.house.changes == [True]
+    await_deaths = [death.conn for death in fleet.deaths]
+    assert await_deaths in ([], [1])
+
+
+async def test_leaving_is_said(port: int, tmp_path: Path) -> None:
+    async with fleet_on(port) as fleet:
+        async with courier_to(tmp_path / "agent.db", port):
+            await fleet.until(lambda: fleet.births)
+        await fleet.until(lambda: fleet.deaths)
+        assert fleet.deaths[0].conn == 1
+
+
+async def test_without_acks_it_goes_back_and_the_fleet_counts_nothing_twice(one_port: int, tmp_path: Path) -> None:
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port) as cabinet:
+        fleet.is_acking = False
+        await cabinet.journal.append_samples("state", samples(5))
+        await fleet.until(lambda: cabinet.courier.go_backs)
+        fleet.is_acking = True
+        await fleet.until(lambda: cabinet.courier.backlog["state"] == 0)
+        assert fleet.values["state"] == list(range(5))
+
+
+async def test_it_walks_to_the_other_broker_and_back(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(brokers.iotcore(tmp_path))
+        dead = contextlib.ExitStack()
+        second = dead.enter_context(brokers.iotcore(tmp_path))
+        async with fleet_on(first) as fleet, courier_to(tmp_path / "agent.db", second, first) as cabinet:
+            await fleet.until(lambda: cabinet.courier.figures.is_connected)
+            await cabinet.journal.append_samples("state", samples(3))
+            dead.close()  # What was published there is gone with it.
+            await fleet.until(lambda: fleet.values.get("state") == [0, 1, 2])
+            await fleet.until(lambda: cabinet.courier.backlog["state"] == 0)
+            assert [birth.conn for birth in fleet.births][-1] > 1
+            assert cabinet.house.changes == [True, False, True]
+
+
+async def test_a_crashed_agent_goes_on_where_the_fleet_stands(one_port: int, tmp_path: Path) -> None:
+    async with fleet_on(one_port) as fleet:
+        for n in range(3):
+            async with courier_to(tmp_path / "agent.db", one_port) as cabinet:
+                await cabinet.journal.append_samples("state", samples(2, 2 * n))
+                await fleet.until(lambda n=n: len(fleet.values.get("state", ())) == 2 * n + 2)
+        assert fleet.values["state"] == list(range(6))
+        assert [birth.conn for birth in fleet.births] == [1, 2, 3]
+
+
+async def test_commands_are_carried_and_answered_even_over_a_lost_connection(one_port: int, tmp_path: Path) -> None:
+    topic = str(down(CITY, GATEWAY, "cmd"))  # type: ignore[arg-type]
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port) as cabinet:
+        await fleet.until(lambda: fleet.births)
+        for command in (b"one", b"nobody", b"two"):
+            await fleet.transport.publish(topic, command)
+        await fleet.until(lambda: len(fleet.results) == 2)
+        assert cabinet.house.commands == [b"one", b"nobody", b"two"]
+        opened = KEYS.open(fleet.results[1], parse(str(up(CITY, GATEWAY, "result"))), "up")  # type: ignore[arg-type]
+        assert opened.payload == b"result of two"
+
+
+async def test_heartbeats_carry_the_nonce_and_a_rebirth_is_answered(one_port: int, tmp_path: Path) -> None:
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port, heartbeat_s=0.05) as cabinet:
+        await fleet.until(lambda: len(fleet.beats) >= 3)
+        assert [beat.beat for beat in fleet.beats[:3]] == [1, 2, 3]
+        assert fleet.beats[0].nonces["agent"] == cabinet.house.nonces.current(0)
+        births = len(fleet.births)
+        await fleet.ack(rebirth=True)
+        await fleet.until(lambda: len(fleet.births) > births)
+        assert fleet.births[-1].conn == fleet.births[0].conn
+        assert [floor.seq for floor in fleet.births[-1].floors] == [0, 0, 0, 0]
+
+
+async def test_a_state_that_moves_on_is_the_fleet_and_a_lower_terms_acks_do_not_count(
+    one_port: int, tmp_path: Path
+) -> None:
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port) as cabinet:
+        await fleet.until(lambda: fleet.births)
+        fleet.term = 5
+        await fleet.state()
+        await fleet.until(lambda: cabinet.courier.leadership.term == 5)
+        assert not cabinet.courier.leadership.is_silent(Clock().now_ms())
+        fleet.term = 4
+        await cabinet.journal.append_samples("state", samples(1))
+        await fleet.until(lambda: cabinet.courier.rejected.get("old-term"))
+        assert cabinet.courier.backlog["state"] == 1
+        fleet.term = 5
+        await fleet.until(lambda: cabinet.courier.backlog["state"] == 0)
+
+
+async def test_garbage_on_every_topic_is_counted_and_stops_nothing(one_port: int, tmp_path: Path) -> None:
+    dice = random.Random(4)
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port) as cabinet:
+        await fleet.until(lambda: fleet.births)
+        for name in ("ack", "desired", "keys", "roll"):
+            for _ in range(20):
+                await fleet.transport.publish(
+                    f"{ROOT}/{CITY}/{GATEWAY}/down/{name}", dice.randbytes(dice.randrange(300))
+                )
+        await fleet.transport.publish(str(fleet_state(CITY)), b"\xd2\x84")  # type: ignore[arg-type]
+        await fleet.transport.publish(f"{ROOT}/{CITY}/{GATEWAY}/down/else", b"")
+        await cabinet.journal.append_events("alarm", [event("still here")])
+        await fleet.until(lambda: fleet.inbound.head(GATEWAY, "alarm"))
+        await fleet.until(lambda: cabinet.courier.rejected.get("topic"))
+        assert cabinet.courier.rejected["envelope"] == 21
+        assert cabinet.courier.rejected["unexpected"] == 40
+        assert len(cabinet.house.key_lists) == 20
+
+
+class Guard:
+    """A source of another process, in miniature."""
+
+    def __init__(self) -> None:
+        self.links: list[Link] = []
+        self.told: list[str] = []
+        self.is_there = False
+
+    @property
+    def heads(self) -> list[StreamHead]:
+        if not self.is_there:
+            return []
+        last = self.links[-1] if self.links else Link(0, NO_HASH, b"")
+        return [StreamHead("safety", 1, last.seq, last.hash)]
+
+    @property
+    def acked(self) -> list[StreamHead]:
+        return [StreamHead("safety", 1, 0, NO_HASH)] if self.is_there else []
+
+    async def floors(self) -> list[StreamHead]:
+        return self.acked
+
+    async def sealed_after(self, stream: str, epoch: int, seq: int, limit: int) -> list[Link]:
+        return [link for link in self.links if link.seq > seq][:limit]
+
+    async def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
+        return None
+
+    async def acknowledged(self, ack: StreamHead) -> None:
+        """The guard opens acks itself."""
+
+    async def fleet_message(self, topic: str, sealed: bytes) -> None:
+        self.told.append(parse(topic).message_class)
+
+    async def regressed(self, stream: str, seq: int) -> None:
+        return None
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            changed()
+
+
+async def test_a_source_that_appears_later_is_carried_too_and_told_what_the_fleet_says(
+    one_port: int, tmp_path: Path
+) -> None:
+    from agent.ledger.ledger import Ledger
+
+    guard = Guard()
+    ledger = Ledger(tmp_path / "guard.db", GUARD, CITY, GATEWAY, ("safety",), Clock())
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port, sources=(guard,)):
+        await fleet.until(lambda: fleet.births)
+        ledger.append_events("safety", [event("a trip")])
+        head = ledger.head("safety")
+        guard.links = ledger.sealed_after("safety", head.epoch, 0, 9)
+        Guard.heads = property(lambda self: [head])  # type: ignore[method-assign, assignment]
+        await fleet.until(lambda: fleet.inbound.head(GATEWAY, "safety") == head)
+        await fleet.state()
+        await fleet.until(lambda: "state" in guard.told and "ack" in guard.told)
+    ledger.close()
+
+
+async def test_nobody_there_is_tried_again_and_again_without_a_word(tmp_path: Path) -> None:
+    port = brokers.free_port()
+    async with courier_to(tmp_path / "agent.db", port) as cabinet:
+        async with asyncio.timeout(20):
+            while not cabinet.courier.figures.last_error:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        with brokers.iotcore(tmp_path, port):
+            async with asyncio.timeout(20):
+                while not cabinet.courier.figures.is_connected:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert cabinet.house.changes[0]
+
+
+def test_pauses_grow_with_full_jitter_up_to_their_bound() -> None:
+    backoff = Backoff()
+    dice = random.Random(3)
+    for failures in range(12):
+        pauses = [backoff.pause_s(failures, dice) for _ in range(400)]
+        longest = min(60.0, 2.0**failures)
+        assert 0 <= min(pauses) < 0.05 * longest
+        assert 0.95 * longest < max(pauses) <= longest
+    assert backoff.pause_s(10_000, dice) <= 60
+
+
+# The transport alone.
+
+
+async def test_a_refused_publish_is_an_error(tmp_path: Path, require_program: Callable[[str], Path]) -> None:
+    program = require_program("mosquitto")
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite allowed/#\n")
+    acl.chmod(0o644)
+    tmp_path.chmod(0o755)
+    text = brokers.MOSQUITTO
+    try:
+        brokers.MOSQUITTO = text + f"user root\nacl_file {acl}\n"
+        with brokers.mosquitto(program, tmp_path) as port:
+            async with Transport(Broker("127.0.0.1", port), "x") as transport:
+                await transport.publish("allowed/here", b"1")
+                with pytest.raises(TransportError, match="Not authorized"):
+                    await transport.publish("armoire/1/dijon/gw-other/up/state", b"1")
+    finally:
+        brokers.MOSQUITTO = text
+
+
+async def test_a_publish_ends_with_the_connection_not_with_its_timeout(tmp_path: Path) -> None:
+    silent = asyncio.Event()
+
+    async def accept_and_never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x03\x00\x00\x00")  # CONNACK
+        await silent.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept_and_never_answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, asyncio.timeout(5), Transport(Broker("127.0.0.1", port), "x") as transport:
+        publishing = asyncio.ensure_future(transport.publish("a", b"1"))
+        await asyncio.sleep(0.05)
+        assert not publishing.done()
+        silent.set()
+        with pytest.raises(TransportError):
+            await publishing
+        with pytest.raises(TransportError):
+            async for _ in transport.messages():
+                pass
+
+
+async def test_a_server_that_talks_nonsense_is_a_transport_error() -> None:
+    dice = random.Random(9)
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        for part in (dice.choice((b"\x20\x03\x00\x00\x00", b"")), dice.randbytes(200)):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(dice.choice((0, 0.02)))
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def use() -> None:
+        async with Transport(Broker("127.0.0.1", port), "x") as transport:
+            async for _ in transport.messages():
+                pass
+
+    async with server, asyncio.timeout(30):
+        for _ in range(30):
+            with pytest.raises(TransportError):
+                await use()
+
+
+async def test_the_will_is_said_when_the_process_dies(port: int) -> None:
+    async with Transport(Broker("127.0.0.1", port), "fleet") as fleet:
+        await fleet.subscribe(["will/#"])
+        mortal = Transport(Broker("127.0.0.1", port), "mortal", Will("will/mortal", b"gone"))
+        await mortal.__aenter__()
+        connection = mortal._paho.socket()
+        assert connection is not None
+        connection.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        async with asyncio.timeout(20):
+            async for topic, payload in fleet.messages():
+                assert (topic, payload) == ("will/mortal", b"gone")
+                break
+        with contextlib.suppress(TransportError):
+            await mortal.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("mqtt://127.0.0.1:1884", ("127.0.0.1", 1884)), ("mqtt://broker", ("broker", 1883)), ("mqtts://b", ("b", 8883))],
+)
+def test_broker_addresses(url: str, expected: tuple[str, int]) -> None:
+    broker = broker_of(url)
+    assert (broker.host, broker.port) == expected
+    assert (broker.tls is not None) == url.startswith("mqtts")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://x", "mqtt://", "mqtt://x:y", "mqtt://x:99999", "mqtt://x/path", "mqtt://[::1"]
+)
+def test_what_is_no_broker_address_is_a_value_error(url: str) -> None:
+    with pytest.raises(ValueError):
+        broker_of(url)
+
+
+def test_results_are_opened_with_the_signers_role() -> None:
+    with pytest.raises(Exception, match="not a Outcome"):
+        open_result(KEYS, AGENT.seal(b"\x90", up(CITY, GATEWAY, "result")), up(CITY, GATEWAY, "result"), None)  # type: ignore[arg-type]
