@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from agent.model.site_file import SiteFileError, read_cabinet
-from agent.runtime.process import AgentSetupError, run
+from agent.runtime.errors import AgentSetupError
+from agent.runtime.process import run
 
 EXIT_DONE, EXIT_SETUP = 0, 2
 

@@ -17,7 +17,8 @@ from agent.ledger.errors import LedgerError
 from agent.model.identity import CityId, GatewayId
 from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
-from agent.runtime.mqtt import Broker, Transport, TransportError, Will
+from agent.runtime.errors import TransportError
+from agent.runtime.mqtt import Broker, Transport, Will
 from agent.runtime.sources import LinkSource
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer

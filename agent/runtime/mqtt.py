@@ -18,6 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.runtime.errors import TransportError
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 
 KEEPALIVE_S = 20
@@ -29,10 +30,6 @@ INCOMING_MAX = 1_024
 """What the application has not taken yet. Beyond it messages are dropped: acks are cumulative, commands time out."""
 PACKET_BYTES_MAX = ENVELOPE_BYTES_MAX + 1_024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
-
-
-class TransportError(Exception):
-    """The broker is not there, refuses, or fell silent. What was being published may or may not have arrived."""
 
 
 @dataclass(frozen=True, slots=True)

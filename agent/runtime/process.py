@@ -19,6 +19,7 @@ from agent.process.server import LocalServer
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
 from agent.runtime.desk import Desk
+from agent.runtime.errors import AgentSetupError
 from agent.runtime.executor import AgentExecutor
 from agent.runtime.guardmirror import GuardMirror
 from agent.runtime.journal import Journal
@@ -42,10 +43,6 @@ from drivers.modbus.unit import ModbusUnit
 WATCHDOG_PERIOD_S = 3.0
 CURRENT = "segment_current"
 LOOP_DEADLINE_MS = 15_000
-
-
-class AgentSetupError(Exception):
-    """The agent cannot start; the reason is for the person who installs it."""
 
 
 class Agent:

@@ -14,8 +14,9 @@ import pytest
 
 from agent.process.clock import Clock
 from agent.runtime.courier import Backoff, Courier
+from agent.runtime.errors import TransportError
 from agent.runtime.journal import Journal
-from agent.runtime.mqtt import Broker, Transport, TransportError, Will, broker_of
+from agent.runtime.mqtt import Broker, Transport, Will, broker_of
 from agent.runtime.sources import JournalLinks, LinkSource
 from agent.wire.gate import Nonces
 from agent.wire.messages import SCHEMA, Ack, Birth, Death, FleetState, Heartbeat, StreamHead
@@ -433,7 +434,8 @@ async def test_a_publish_ends_with_the_connection_not_with_its_timeout(tmp_path:
                 pass
 
 
-async def test_a_server_that_talks_nonsense_is_a_transport_error() -> None:
+async def test_a_server_that_talks_nonsense_is_a_transport_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.runtime.mqtt.ANSWER_TIMEOUT_S", 0.3)
     dice = random.Random(9)
 
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
