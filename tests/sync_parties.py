@@ -219,6 +219,8 @@ class Gateway:
             for link in outbound.sending(want, links, now_ms):
                 self.lanes.spent(outbound, len(link.sealed))
                 self.world.send(self.broker, str(up(CITY_ID, GATEWAY_ID, want.stream)), link.sealed)
+            if not links:
+                break
         self.world.after(25, lambda: self._pump(life))
 
     def receive(self, topic: Topic, payload: bytes) -> None:

@@ -29,6 +29,8 @@ GO_BACK_MS_MIN = 1_000
 GO_BACK_MS_MAX = 30_000
 REGRESS_GO_BACKS = 3
 """Go-backs without progress before an ack below an earlier one is believed: a late ack is no lost store."""
+SUSPECT_MS = 10_000
+"""An idle stream whose acks stay low that long sends its newest link once more, to learn how the fleet stands."""
 EPOCH_MAX = 2**32 - 1
 NO_HASH = bytes(HASH_BYTES)
 GAP_KIND = "stream.gap"
@@ -136,6 +138,8 @@ class Outbound:
         self._go_back_ms = GO_BACK_MS_MIN
         self._fruitless = 0
         self._lowest_ack: int | None = None
+        self._low_since_ms = 0
+        self._is_probing = False
 
     @property
     def backlog(self) -> int:
@@ -149,6 +153,8 @@ class Outbound:
 
     def want(self) -> Want | None:
         """What to send next, None while the window is full, nothing is left or the stream is forked."""
+        if self._is_probing and not self._in_flight and self.acked_seq == self.head.seq:
+            return Want(self.stream, self.head.epoch, self.acked_seq - 1, 1)
         after = self._in_flight[-1][0] if self._in_flight else self.acked_seq
         room = WINDOW_LINKS - len(self._in_flight)
         if self.is_forked or room <= 0 or after >= self.head.seq:
@@ -168,7 +174,9 @@ class Outbound:
             assert link.seq > previous
             previous = link.seq
             self._in_flight.append((link.seq, link.hash))
-        if taken and self._waiting_since_ms is None:
+        if self._is_probing and not taken:
+            self._fruitless = REGRESS_GO_BACKS  # Not even the newest is kept: there is nothing to ask with.
+        if self._waiting_since_ms is None and (taken or self._is_probing):
             self._waiting_since_ms = now_ms
         return taken
 
@@ -192,11 +200,20 @@ class Outbound:
             case Superseded():
                 self._clear()
             case Unmoved():
-                if ack.epoch == self.head.epoch and ack.seq < self.acked_seq:
-                    self._lowest_ack = ack.seq
-                elif ack.epoch == self.head.epoch:
-                    self._lowest_ack = None
+                self._suspect(ack, now_ms)
         return verdict
+
+    def _suspect(self, ack: StreamHead, now_ms: int) -> None:
+        if ack.epoch != self.head.epoch:
+            return
+        if ack.seq >= self.acked_seq:
+            self._lowest_ack = None
+            if self._is_probing:
+                self._clear()
+            return
+        if self._lowest_ack is None:
+            self._low_since_ms = now_ms
+        self._lowest_ack = ack.seq
 
     def tick(self, now_ms: int) -> Regressed | None:
         """Go back to the last ack if nothing moved for too long.
@@ -207,6 +224,8 @@ class Outbound:
         Time counts from the last *progress*, not from the last activity: a timer that new data resets never fires.
         """
         deadline = self.deadline_ms
+        if deadline is None and self._lowest_ack is not None and now_ms - self._low_since_ms >= SUSPECT_MS:
+            self._is_probing = self.acked_seq == self.head.seq
         if deadline is None or now_ms < deadline:
             return None
         self.go_backs += 1
@@ -244,6 +263,7 @@ class Outbound:
         self._go_back_ms = GO_BACK_MS_MIN
         self._fruitless = 0
         self._lowest_ack = None
+        self._is_probing = False
         self._waiting_since_ms = now_ms if self._in_flight else None
 
     def _clear(self) -> None:
@@ -252,6 +272,7 @@ class Outbound:
         self._go_back_ms = GO_BACK_MS_MIN
         self._fruitless = 0
         self._lowest_ack = None
+        self._is_probing = False
 
 
 class Pacer:

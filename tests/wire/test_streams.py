@@ -12,6 +12,7 @@ from agent.wire.streams import (
     GO_BACK_MS_MAX,
     GO_BACK_MS_MIN,
     NO_HASH,
+    SUSPECT_MS,
     WINDOW_LINKS,
     Durable,
     Forked,
@@ -155,6 +156,39 @@ def test_one_good_ack_forgets_the_suspicion() -> None:
         outbound.receive_ack(head(10), digest(10), now_ms)
         now_ms = outbound.deadline_ms or 0
         assert outbound.tick(now_ms) is None
+
+
+def test_an_idle_stream_asks_with_its_newest_link_before_it_believes_in_a_lost_store() -> None:
+    outbound = Outbound(head(20), 20)
+    outbound.receive_ack(head(4), digest(4), 0)
+    assert outbound.tick(SUSPECT_MS - 1) is None
+    assert outbound.want() is None
+    outbound.tick(SUSPECT_MS)
+    assert send_all(outbound, SUSPECT_MS) == [20]
+    assert outbound.receive_ack(head(20), digest(20), SUSPECT_MS + 9) == Unmoved()
+    assert outbound.want() is None
+    assert outbound.deadline_ms is None
+
+    now_ms = 2 * SUSPECT_MS
+    outbound.receive_ack(head(4), digest(4), now_ms)
+    now_ms += SUSPECT_MS
+    verdicts = []
+    for _ in range(3):
+        outbound.tick(now_ms)
+        assert send_all(outbound, now_ms) == [20]
+        now_ms = outbound.deadline_ms or 0
+        verdicts.append(outbound.tick(now_ms))
+    assert verdicts == [None, None, Regressed(4)]
+
+
+def test_an_idle_stream_that_keeps_nothing_says_at_once_that_the_store_is_lost() -> None:
+    outbound = Outbound(head(20), 20)
+    outbound.receive_ack(head(4), digest(4), 0)
+    outbound.tick(SUSPECT_MS)
+    want = outbound.want()
+    assert want is not None
+    assert outbound.sending(want, [], SUSPECT_MS) == []
+    assert outbound.tick(SUSPECT_MS + GO_BACK_MS_MIN) == Regressed(4)
 
 
 def test_links_fetched_for_an_outdated_question_are_not_sent() -> None:
