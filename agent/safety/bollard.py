@@ -80,8 +80,6 @@ def nothing_is_wrong(_case: Raise, seen: BollardObserved) -> Refused | None:
         return Refused("SR-19", "mains has failed")
     if seen.fault_latched:
         return Refused("SR-19", "the PLC has latched a fault")
-    if seen.loop_fault:
-        return Refused("SR-19", "a loop is faulty")
     if seen.pressure_trip:
         return Refused("SR-19", "the pressure switch is tripped")
     if seen.local_key:
@@ -96,6 +94,8 @@ def loops_are_free(case: Raise, seen: BollardObserved) -> Refused | None:
     for name, occupied in (("A", seen.loop_a), ("B", seen.loop_b)):
         if occupied:
             return Refused("SR-19", f"loop {name} is occupied")
+    if seen.loop_fault:
+        return Refused("SR-19", "a loop is faulty")
     if seen.loops_free_since_ms is None:
         return Refused("SR-19", "it is not known since when the loops are free")
     free_ms, least_ms = seen.at_ms - seen.loops_free_since_ms, max(case.equipment.loops_free_ms_min, LOOPS_FREE_MS_MIN)

@@ -25,7 +25,7 @@ JUNCTION_LEASE_MS_MAX = 3_600_000
 FLASH_INTERVAL_MS_MIN = 600_000
 """10 min between flash requests at one junction (SR-14)."""
 FLASH_WORDS = {
-    1: "other",
+    1: "a state of its own",
     3: "automatic flash",
     4: "flash by its local switch",
     5: "flash by its fault monitor",

@@ -18,6 +18,7 @@ from tests.safety.facts import (
     AUTONOMOUS,
     FLASH,
     HELD,
+    JUNCTION,
     LATCHED,
     LEVEL,
     NOW_MS,
@@ -107,6 +108,13 @@ def test_a_plan_is_held_only_while_its_rules_hold(changes: dict[str, Any], rule:
     refused = refusal(lease(), **changes)
     assert refused is not None
     assert refused.rule == rule
+
+
+def test_sr_27_a_plan_that_is_no_longer_commissioned_is_not_held() -> None:
+    site = replace(SITE, equipment={J: replace(JUNCTION, plans=frozenset())})
+    refused = may_refresh(lease(), site, SEEN_JUNCTION, NOTHING, NOW_MS)
+    assert refused is not None
+    assert refused.rule == "SR-27"
 
 
 def test_nothing_is_held_blind() -> None:

@@ -10,6 +10,7 @@ from agent.model.observation import JunctionObserved
 from agent.safety.observer import JunctionMemory, Response, Trip, watch, watch_bollard
 from tests.safety.facts import BOLLARD, JUNCTION, SEEN_BOLLARD, SEEN_JUNCTION, J
 
+START_MS = 70_000  # Stories count from here; a clock does not start with the story.
 NORMAL, AUTOMATIC, MMU, START_UP, OTHER = 2, 3, 6, 7, 1
 
 
@@ -22,7 +23,7 @@ def masks(shown: str) -> dict[str, int]:
 
 
 def sample(at_ms: int, shown: str, flash: int = NORMAL, delay_ms: int = 0) -> JunctionObserved:
-    return replace(SEEN_JUNCTION, at_ms=at_ms, flash_status=flash, delay_ms=delay_ms, **masks(shown))
+    return replace(SEEN_JUNCTION, at_ms=START_MS + at_ms, flash_status=flash, delay_ms=delay_ms, **masks(shown))
 
 
 def trips(*samples: Any) -> list[Trip]:
@@ -107,9 +108,9 @@ def test_sr_02_a_green_on_a_channel_nobody_commissioned_is_told_once() -> None:
     stray = replace(sample(0, "GRRR"), greens=0b1010_0001)
     memory, said = watch(JunctionMemory(), stray, JUNCTION)
     assert said == (trip("SR-02", "uncommissioned channel green: 6, 8", 6, 8),)
-    memory, said = watch(memory, replace(stray, at_ms=100), JUNCTION)
+    memory, said = watch(memory, replace(stray, at_ms=START_MS + 100), JUNCTION)
     assert said == ()
-    memory, said = watch(memory, replace(stray, at_ms=200, greens=0b1011_0001), JUNCTION)
+    memory, said = watch(memory, replace(stray, at_ms=START_MS + 200, greens=0b1011_0001), JUNCTION)
     assert said == (trip("SR-02", "uncommissioned channel green: 5", 5),)
 
 
