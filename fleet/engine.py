@@ -6,6 +6,7 @@ up, and 500 rows per hand-over is what lets the database work beside the event l
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _write(connection: Connection, table: Table, rows: Sequence[Row], *, keep: b
     start = 0
     for size in (ROWS_PER_STATEMENT_MAX, 50, 1):
         while len(rows) - start >= size:
-            flat = tuple(value for row in rows[start : start + size] for value in row)
+            flat = tuple(chain.from_iterable(rows[start : start + size]))
             connection.exec_driver_sql(_statement(connection.dialect, table, size, keep), flat)
             start += size
 

@@ -15,12 +15,16 @@ POINTS_PER_GATEWAY_MAX = 20_000
 """A cabinet has hundreds. Beyond this its names are kept in the envelopes only."""
 
 
+Place = tuple[int, str, str]
+"""A point: its number, equipment (may be empty) and own name."""
+
+
 @dataclass(slots=True)
 class Known:
     """One gateway.
 
     Args:
-        points: the full name of each point -> its number.
+        points: by full name.
         executors: equipment -> who judges commands to it.
         told_ms: the gateway's own time in its last birth or heartbeat.
         rebirth_asked_ms: when it was last asked to introduce itself again.
@@ -35,7 +39,7 @@ class Known:
     seen_ms: int = 0
     told_ms: int = 0
     rebirth_asked_ms: int = 0
-    points: dict[str, int] = field(default_factory=dict)
+    points: dict[str, Place] = field(default_factory=dict)
     executors: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,7 +72,8 @@ def load_standing(connection: Connection) -> Standing:
         gateways[row.id] = known
         by_number[row.no] = (row.id, known)
     for row in connection.execute(select(schema.points)):
-        by_number[row.gateway_no][1].points[full_name(row.equipment, row.name)] = row.no
+        place = (row.no, row.equipment, row.name)
+        by_number[row.gateway_no][1].points[full_name(row.equipment, row.name)] = place
     for row in connection.execute(select(schema.equipment)):
         if row.gateway in gateways:
             gateways[row.gateway].executors[row.id] = row.executor
@@ -91,5 +96,5 @@ def full_name(equipment: str, name: str) -> str:
 
 def split_name(name: str) -> tuple[str, str]:
     """The inverse of ``full_name``: equipment (may be empty) and the point's own name."""
-    equipment, slash, rest = name.partition("/")
-    return (equipment, rest) if slash and rest else ("", name)
+    equipment, _, rest = name.partition("/")
+    return (equipment, rest) if equipment and rest else ("", name)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agent.model.observation import Quality, Scalar
+from agent.model.observation import Quality
 from agent.wire.messages import Batch, Event
 from fleet import changes, event_rows
 from fleet.answers import EventAnswer
@@ -10,9 +10,10 @@ from fleet.changes import Change
 from fleet.event_rows import clean
 from fleet.registry import Latch, Point
 from fleet.rows import Rows
-from fleet.standing import POINTS_PER_GATEWAY_MAX, Known, Standing, split_name
+from fleet.standing import POINTS_PER_GATEWAY_MAX, Known, Place, Standing, split_name
 
 TIME_MS_MAX = 2**63 - 1
+GOOD = int(Quality.GOOD)
 LATCH_SET = "latch.set"
 LATCH_CLEARED = ("latch.cleared", "latch.reset")
 
@@ -24,20 +25,24 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
 
     Points beyond POINTS_PER_GATEWAY_MAX stay in the envelope only.
     """
-    numbers = [_point_number(name, known, standing, rows) for name in batch.names]
-    places = [split_name(name) for name in batch.names]
+    places = [_place(name, known, standing, rows) for name in batch.names]
     exceptions = dict(batch.quality)
+    t0_ms = batch.t0_ms
     told: list[tuple[str, str, Point]] = []
+    history, latest, encode = rows.samples, rows.latest, _json.encode
     for n, (index, dt_ms, value) in enumerate(zip(batch.points, batch.dt_ms, batch.values, strict=True)):
-        point_no = numbers[index]
+        point_no, equipment, name = places[index]
         if not point_no:
             continue
-        t_ms = _time_ms(batch.t0_ms, dt_ms)
-        quality = exceptions.get(n, Quality.GOOD)
-        text = value_text(value)
-        rows.samples.append((known.no, link_no, n, point_no, t_ms, quality, text))
-        rows.latest[point_no] = (point_no, t_ms, quality, text)
-        told.append((*places[index], Point(value, quality, t_ms)))
+        t_ms = t0_ms + dt_ms
+        if not 0 <= t_ms <= TIME_MS_MAX:
+            t_ms = _bounded(t_ms)
+        quality = exceptions.get(n, GOOD) if exceptions else GOOD
+        # As JSON text: exact, and one column whatever the type. What JSON cannot say (NaN) becomes null.
+        text = encode(value).decode()
+        history.append((known.no, link_no, n, point_no, t_ms, quality, text))
+        latest[point_no] = (point_no, t_ms, quality, text)
+        told.append((equipment, name, Point(value, quality, t_ms)))
     return told
 
 
@@ -46,7 +51,7 @@ def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int
     standing.event_no += 1
     answer = EventAnswer(
         id=standing.event_no,
-        t_ms=_time_ms(batch.t0_ms, told.dt_ms),
+        t_ms=_bounded(batch.t0_ms + told.dt_ms),
         stored_ms=now_ms,
         gateway=batch.gateway,
         equipment=clean(told.equipment),
@@ -67,23 +72,22 @@ def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int
     return told_changes
 
 
-def value_text(value: Scalar) -> str:
-    """A value as JSON text: exact, and one column whatever its type. What JSON cannot say (NaN) becomes null."""
-    return _json.encode(value).decode()
-
-
-def _time_ms(t0_ms: int, dt_ms: int) -> int:
+def _bounded(t_ms: int) -> int:
     """A gateway's own word for the time, kept inside what a database column can hold."""
-    return min(max(0, t0_ms + dt_ms), TIME_MS_MAX)
+    return min(max(0, t_ms), TIME_MS_MAX)
 
 
-def _point_number(name: str, known: Known, standing: Standing, rows: Rows) -> int:
-    number = known.points.get(name)
-    if number is None:
-        if len(known.points) >= POINTS_PER_GATEWAY_MAX:
-            return 0
+def _place(name: str, known: Known, standing: Standing, rows: Rows) -> Place:
+    place = known.points.get(name)
+    if place is not None:
+        return place
+    kept = clean(name)  # As the database has it, so that a restart finds the same point.
+    equipment, own_name = split_name(kept)
+    if len(known.points) >= POINTS_PER_GATEWAY_MAX:
+        return 0, equipment, own_name
+    place = known.points.get(kept)
+    if place is None:
         standing.point_no += 1
-        number = known.points[name] = standing.point_no
-        equipment, own_name = split_name(clean(name))
-        rows.points.append((number, known.no, equipment, own_name))
-    return number
+        place = known.points[kept] = (standing.point_no, equipment, own_name)
+        rows.points.append((standing.point_no, known.no, equipment, own_name))
+    return place

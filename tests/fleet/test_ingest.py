@@ -19,6 +19,7 @@ from fleet.answers import CommandAnswer
 from fleet.changes import Change
 from fleet.folder import Trust
 from fleet.ingest import Arrival, Ingest
+from fleet.standing import full_name, split_name
 from fleet.store import Store
 from tests.fleet.conftest import CITY
 from tests.fleet.standin import StandIn, unix_ms
@@ -219,6 +220,33 @@ def test_a_message_of_a_later_schema_is_kept_and_only_its_stream_waits(
     assert bench.kinds() == ["quarantine"]
     assert [each.stream for each in told if isinstance(each, changes.Held)] == ["tele"]
     assert bench.rejections() == {("gw-darcy", "message"): 2}
+
+
+@given(name=st.text(min_size=1, max_size=120))
+def test_a_points_name_is_split_and_joined_without_loss(name: str) -> None:
+    assert full_name(*split_name(name)) == name
+
+
+def test_names_a_database_cannot_hold_are_one_point_before_and_after_a_restart(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    for name in ("a\0/b", "a\ufffd/b"):
+        bench.take(voice.samples({name: 1}))
+    bench.ingest.rolled_back(bench.store.standing())
+    bench.take(voice.samples({"a\0/b": 2}))
+    assert (bench.count(schema.points), bench.count(schema.samples)) == (1, 3)
+
+
+def test_a_gateway_that_names_points_without_end_keeps_its_stream_but_not_our_memory(
+    bench: Bench, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.unpacking.POINTS_PER_GATEWAY_MAX", 3)
+    voice = standin()
+    told = bench.take(voice.samples({f"a/p{n}": n for n in range(5)}))
+    assert values(told) == {"a/p0": 0, "a/p1": 1, "a/p2": 2}
+    assert bench.heads(told)["state"].seq == 1
+    assert (bench.count(schema.points), bench.count(schema.links)) == (3, 1)
 
 
 @pytest.mark.parametrize("dt_ms", [2**63, -(2**63), 2**64 - 1])
