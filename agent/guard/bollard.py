@@ -133,4 +133,6 @@ class BollardGuard(Guarded):
             return "not observed yet"
         loops = [name for name, occupied in (("A", seen.loop_a), ("B", seen.loop_b)) if occupied]
         occupied = f", loop {' and '.join(loops)} occupied" if loops else ", loops free"
+        if seen.loop_fault:
+            occupied = ", loop fault"
         return f"{bollard_state(seen.state)} at {seen.position_percent} %{occupied}"

@@ -62,8 +62,9 @@ class Records:
 
     async def close(self) -> None:
         """Close the ledger after what was begun; what was written stays."""
-        if self._ledger is not None:
-            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.close)
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            closing = asyncio.get_running_loop().run_in_executor(self._thread, ledger.close)
             await asyncio.wait((closing,), timeout=DISK_TIMEOUT_S)
         self._thread.shutdown(wait=False)
 

@@ -1,0 +1,191 @@
+"""Bollards under guard, on a simulated PLC over Modbus TCP."""
+
+import pytest
+
+from simulators.bollard_plc import GATEWAY_HEARTBEAT, RAISE, BollardPlc
+from tests.guard.rig import BollardRig, bollard_rig
+
+B, UNIT = "bollard-vauban", 2
+TRAVEL_S = 9.0  # warning and the way up
+
+
+class DeafPlc(BollardPlc):
+    """Takes every request and does nothing."""
+
+    def _carry_out(self, coil: int, on: bool) -> bool:
+        return True
+
+
+class GreenPlc(BollardPlc):
+    """Its green lamp burns whatever the bollard does."""
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        from simulators.modbus_frame import Table
+
+        self.tables[Table.DISCRETES][13] = 1
+
+
+async def raised(rig: BollardRig) -> None:
+    outcome = await rig.ask(rig.people.technician, B, "raise")
+    assert (outcome.ended, outcome.rule) == ("done", ""), outcome
+    await rig.run(TRAVEL_S)
+    assert rig.bollards.plcs[UNIT].state()["state"] == "UP"
+
+
+async def test_a_bollard_is_raised_and_lowered_and_seen_to_obey() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        outcome = await rig.ask(rig.people.alice, B, "raise")
+        assert (outcome.ended, outcome.reason) == ("done", "rising was asked and seen")
+        await rig.run(TRAVEL_S)
+        assert {point.name: point.value for point in (await rig.view(B)).points}["at_top"] is True
+        outcome = await rig.ask(rig.people.bruno, B, "lower")
+        assert (outcome.ended, outcome.reason) == ("done", "lowering was asked and seen")
+        await rig.run(TRAVEL_S)
+        assert rig.bollards.plcs[UNIT].state()["state"] == "DOWN"
+        assert [plc.state()["state"] for unit, plc in rig.bollards.plcs.items() if unit != UNIT] == ["DOWN", "DOWN"]
+        kinds = [entry.kind for entry in await rig.log("command.done", "command.refused", "trip")]
+        assert kinds == ["command.done", "command.done"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ("loop_occupied:A", "loop A is occupied"),
+        ("loop_occupied:B", "loop B is occupied"),
+        ("loop_fault", "a loop is faulty"),
+        ("pressure", "the pressure switch is tripped"),
+        ("power_cut", "mains has failed"),
+        ("local_key", "the local key is turned"),
+        ("both_limits", "both limit switches are on"),
+        ("frozen_heartbeat", "the PLC's heartbeat stands still"),
+    ],
+)
+async def test_sr_19_a_bollard_is_not_raised_and_the_reason_names_what_was_seen(fault: str, seen: str) -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault(fault, unit=UNIT)
+        await rig.run(5)
+        outcome = await rig.ask(rig.people.technician, B, "raise")
+        assert (outcome.ended, outcome.rule) == ("refused", "SR-19")
+        # Both limits also latch a fault at the PLC, which is said first.
+        assert seen in outcome.reason or (fault, outcome.reason) == ("both_limits", "the PLC has latched a fault")
+        plc = rig.bollards.plcs[UNIT]
+        assert (plc.raises_refused, plc.state()["cycles"]) == (0, 0)
+
+
+async def test_sr_19_loops_must_be_seen_free_for_two_seconds() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.set(UNIT, loop_a=True)
+        await rig.run(1)
+        rig.bollards.set(UNIT, loop_a=False)
+        await rig.run(1.9)
+        outcome = await rig.ask_at_once(rig.people.technician, B, "raise")
+        assert (outcome.rule, "the loops are free since 1800 ms" in outcome.reason) == ("SR-19", True)
+        await rig.run(0.2)
+        assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
+
+
+async def test_sr_19_after_a_silence_of_the_plc_everything_must_be_seen_anew() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("exception", unit=UNIT)
+        await rig.run(2)
+        outcome = await rig.ask_at_once(rig.people.technician, B, "raise")
+        assert outcome.ended == "refused"
+        rig.bollards.fault("exception", on=False, unit=UNIT)
+        await rig.run(0.3)
+        outcome = await rig.ask_at_once(rig.people.technician, B, "raise")
+        assert (outcome.rule, "the loops are free since" in outcome.reason) == ("SR-19", True)
+        await rig.run(3)
+        await raised(rig)
+        assert [entry.kind for entry in await rig.log("link.lost", "link.back") if entry.equipment == B] == [
+            "link.back",
+            "link.lost",
+            "link.back",
+        ]
+
+
+async def test_sr_29_under_the_local_key_not_even_lowering_is_asked() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        await raised(rig)
+        rig.bollards.set(UNIT, local_key=True)
+        await rig.run(1)
+        outcome = await rig.ask(rig.people.alice, B, "lower")
+        assert (outcome.ended, outcome.rule) == ("refused", "SR-29")
+        assert (await rig.view(B)).mode == "local"
+
+
+async def test_a_pulse_that_moves_nothing_ends_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.2)
+    async with bollard_rig([BollardPlc(), DeafPlc(), BollardPlc()]) as rig:
+        await rig.run(5)
+        outcome = await rig.ask(rig.people.technician, B, "raise")
+        assert (outcome.ended, outcome.rule) == ("unknown", "")
+        assert "was asked but not seen" in outcome.reason
+        assert outcome.state.startswith("down at 0 %")
+        assert [entry.kind for entry in await rig.log("command.unknown")] == ["command.unknown"]
+
+
+async def test_a_plc_that_says_no_ends_as_failed() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("refuse_set", unit=UNIT)
+        outcome = await rig.submit(await rig.sealed(rig.people.technician, B, "raise"))
+        assert (outcome.ended, outcome.rule) == ("failed", "")
+        assert "the PLC refused" in outcome.reason
+
+
+async def test_a_plc_that_falls_silent_under_a_command_ends_as_unknown() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("silent", unit=UNIT)
+        outcome = await rig.submit(await rig.sealed(rig.people.technician, B, "lower"))
+        assert (outcome.ended, outcome.rule) == ("unknown", "")
+        assert "state not confirmed" in outcome.state
+
+
+async def test_the_plcs_watchdog_is_fed_every_second() -> None:
+    async with bollard_rig() as rig:
+        beats = set()
+        for _ in range(10):
+            await rig.run(1.2)
+            beats.add(rig.bollards.plcs[UNIT]._holding[GATEWAY_HEARTBEAT])
+        assert len(beats) == 10
+        assert rig.bollards.plcs[UNIT].state()["remote"] is True
+        assert RAISE == 1
+
+
+async def test_both_limits_at_once_are_an_alarm_once_and_no_latch() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("both_limits", unit=UNIT)
+        await rig.run(10)
+        (trip,) = await rig.log("trip")
+        assert (trip.rule, trip.equipment) == ("SR-19", B)
+        assert "both limit switches" in trip.text
+        assert rig[B].latch is None
+
+
+async def test_sr_24_a_green_lamp_beside_a_bollard_that_is_not_down_latches_until_reset_on_site() -> None:
+    async with bollard_rig([BollardPlc(), GreenPlc(), BollardPlc()]) as rig:
+        await rig.run(5)
+        assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
+        await rig.run_until(lambda: rig[B].latch is not None, 10)
+        await rig.run(TRAVEL_S)
+        (trip,) = await rig.log("trip")
+        assert trip.rule == "SR-24"
+        assert (await rig.ask(rig.people.technician, B, "raise")).rule == "SR-13"
+        rig.bollards.set(1, door_open=True, local_key=True)
+        await rig.run(1)
+        assert (await rig.ask(rig.people.technician, B, "reset")).rule == "SR-13"
+        assert (await rig.ask(rig.people.alice, B, "lower")).ended == "done"  # The safe direction stays open.
+        await rig.run_until(lambda: rig.bollards.plcs[UNIT].state()["state"] == "DOWN", 10)
+        await rig.run(5)
+        assert (await rig.ask_at_once(rig.people.technician, B, "reset")).rule == "SR-13"
+        await rig.run(10.5)
+        assert (await rig.ask_at_once(rig.people.technician, B, "reset")).ended == "done"
+        assert [entry.rule for entry in await rig.log("latch.reset")] == ["SR-24"]
