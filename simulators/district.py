@@ -181,19 +181,32 @@ def _census(url: str) -> tuple[int, bool]:
 
 
 def _welcome(url: str, folder: Path, seconds: float) -> str:
-    republique, liberation, darcy = (folder / name / "state" for name in ("gw-republique", "gw-liberation", "gw-darcy"))
-    control = folder / "control"
-    return f"""
-The district runs ({seconds:.0f} s). Console: [bold]{url}/[/]   API: {url}/schema   log: {folder / "log"}
+    place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    control = place / "control"
 
-Try, in another terminal (PATH=.venv/bin:$PATH):
-  armoire --state {liberation} status
-  armoire --state {liberation} bollard raise bollard-vauban
-  armoire-sim set {control / "bollards.sock"} --unit 2 loop_a=true && \\
-    armoire --state {liberation} bollard raise bollard-vauban          [dim]refused by SR-19[/]
-  armoire --state {darcy} lamp set seg-darcy-1 5 --for 10m             [dim]refused by LR-01 at night[/]
-  armoire-sim fault {control / "signals.sock"} stuck_green:4 && \\
-    armoire --state {republique} why j-republique                      [dim]trips, releases, latches[/]
+    def at(gateway: str) -> str:
+        return f"armoire --state {place / gateway / 'state'}"
+
+    return f"""
+The district runs, {seconds:.0f} s after its start.
+
+  console   [bold]{url}/[/]
+  API       {url}/schema
+  log       {place / "log"}   names every process and its pid: kill any of them
+
+Five commands to try in another terminal, after  export PATH=.venv/bin:$PATH
+
+1 raise a bollard
+  {at("gw-liberation")} bollard raise bollard-vauban
+2 put a vehicle on another one's loop, and try to raise it: refused by SR-19
+  armoire-sim set {control / "bollards.sock"} --unit 1 loop_a=true; sleep 1
+  {at("gw-liberation")} bollard raise bollard-rameau
+3 dim a street below the floor of its class at night: refused by LR-01
+  {at("gw-darcy")} lamp set seg-darcy-1 5 --for 10m
+4 let a green lamp output of the signal controller stick: the guard trips, releases, latches
+  armoire-sim fault {control / "signals.sock"} stuck_green:4; sleep 1
+5 ask why the junction is as it is
+  {at("gw-republique")} why j-republique
 
 Ctrl-C stops everything.
 """
