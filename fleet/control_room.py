@@ -16,8 +16,9 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
+from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.trust import KeyRing
-from fleet import changes, command_rows, district, event_rows, schema, store
+from fleet import changes, command_rows, district, event_rows, figures, schema, store
 from fleet.answers import (
     CommandAnswer,
     DistrictAnswer,
@@ -34,7 +35,7 @@ from fleet.engine import add_rows
 from fleet.errors import AskError, FolderError, StoreError
 from fleet.folder import DATABASE_FILE, Trust, newer_ring
 from fleet.ingest import Ingest
-from fleet.metrics import Figures, Metrics
+from fleet.metrics import Metrics
 from fleet.registry import NEVER, UP
 from fleet.store import Store
 from fleet.writer import Writer
@@ -89,14 +90,14 @@ class ControlRoom:
             self.city, trust.operators, self.registry, self.writer.transact, self.broadcast.command, unix_ms
         )
         self.link = Link()
-        self.metrics = Metrics(self._figures)
-        self.send_ack: Callable[[str, bytes], None] = lambda _gateway, _sealed: None
+        self.metrics = Metrics(partial(figures.read, self))
+        self.send: Callable[[str, str, bytes], None] = _nowhere
         self._links: dict[str, str] = {}
         self._term_seen = 0
         self._term_changed = asyncio.Event()
-        self._rejections: Counter[str] = Counter()
+        self.rejections: Counter[str] = Counter()
         for (_gateway, reason), count in self.ingest.standing.rejections.items():
-            self._rejections[reason] += count
+            self.rejections[reason] += count
         self._log = structlog.get_logger("fleet")
 
     @property
@@ -285,6 +286,14 @@ class ControlRoom:
             if ring is not None:
                 await self.writer.transact(partial(_use, self.ingest, ring))
                 self._log.info("key-list.taken", version=ring.version)
+                for gateway in self.registry.gateways:
+                    self._send_key_list(gateway)
+
+    def _send_key_list(self, gateway: str) -> None:
+        """Pass on a key list that has changed since our start; what gateways were enrolled with they have."""
+        is_new = self.ring.version > self.trust.ring.version
+        if is_new and self.commands.is_leading and len(self.ring.sealed) <= ENVELOPE_BYTES_MAX:
+            self.send(gateway, "keys", self.ring.sealed)
 
     def _apply(self, told: list[Change]) -> None:
         """Take in what a commit changed."""
@@ -306,7 +315,7 @@ class ControlRoom:
                 self.registry.gateway(gateway).stored[head.stream] = head
             case changes.AckDue(gateway, sealed):
                 if self.commands.is_leading:
-                    self.send_ack(gateway, sealed)
+                    self.send(gateway, "ack", sealed)
             case changes.Happened(event):
                 self.broadcast.event(event)
             case changes.Beaten(heartbeat, at_ms):
@@ -326,6 +335,7 @@ class ControlRoom:
                 self.registry.born(birth, at_ms)
                 if before != self.registry.gateway(birth.gateway).cards:
                     self.broadcast.resync()
+                self._send_key_list(birth.gateway)
                 touched.add(birth.gateway)
             case changes.Died(gateway_id):
                 self.registry.died(gateway_id)
@@ -345,39 +355,17 @@ class ControlRoom:
                     self._log.warning("stream.held", gateway=gateway_id, stream=stream, reason=reason)
                 touched.add(gateway_id)
             case changes.Rejected(gateway_id, reason, count):
-                self._rejections[reason] += count
+                self.rejections[reason] += count
                 if gateway_id:
                     self.registry.gateway(gateway_id).rejected += count
             case changes.Concluded(command):
                 self.commands.concluded(command)
 
-    def _figures(self) -> Figures:
-        tally, writer = self.ingest.tally, self.writer
-        counters = {
-            "batches": tally.batches,
-            "samples": tally.samples,
-            "events": tally.events,
-            "duplicates": tally.duplicates,
-            "ahead": tally.ahead,
-            "received_bytes": tally.bytes,
-            "dropped": writer.dropped,
-            "commits": writer.commits,
-            "commit_seconds": writer.commit_s,
-            "acks": self.link.acks,
-            "reconnects": self.link.reconnects,
-        }
-        gauges = {
-            "waiting": writer.waiting,
-            "browsers": len(self.broadcast),
-            "leading": self.commands.is_leading,
-            "term": self.term,
-            "broker_connected": self.link.is_connected,
-            "store_healthy": not writer.problem,
-        }
-        links = Counter(gateway.link(unix_ms()) for gateway in self.registry.gateways.values())
-        return Figures(dict(counters), {k: float(v) for k, v in gauges.items()}, dict(self._rejections), dict(links))
-
 
 def _use(ingest: Ingest, ring: KeyRing, _connection: Connection) -> None:
     """Change the key list between two transactions, in the thread that uses it."""
     ingest.use(ring)
+
+
+def _nowhere(_gateway: str, _message_class: str, _sealed: bytes) -> None:
+    """Without a link there is nobody to tell; gateways send again what was not acknowledged."""

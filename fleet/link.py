@@ -32,7 +32,7 @@ from fleet.ingest import Arrival
 STATE_S = 10.0
 KEEPALIVE_S = 20
 TIMEOUT_S = 5.0
-ACK_TASKS = 16
+SENDING_MAX = 16
 """Acks on their way at once. One at a time would wait a round trip for each gateway."""
 BACKOFF_S_MIN = 0.5
 BACKOFF_S_MAX = 15.0
@@ -88,12 +88,12 @@ class FleetLink:
         self._room = room
         self._broker = broker
         self._client: aiomqtt.Client | None = None
-        self._acks: dict[str, bytes] = {}
-        self._acks_due = asyncio.Event()
+        self._outgoing: dict[tuple[str, str], bytes] = {}
+        self._outgoing_due = asyncio.Event()
         self._beat = 0
         self._other_seen_ms = 0
         self._log = structlog.get_logger("link")
-        room.send_ack = self.queue_ack
+        room.send = self.queue
         room.commands.courier = self
 
     async def run(self) -> None:
@@ -112,10 +112,10 @@ class FleetLink:
             backoff_s = BACKOFF_S_MIN if time.monotonic() - started_s > SETTLED_S else min(2 * backoff_s, BACKOFF_S_MAX)
             await asyncio.sleep(random.uniform(0.1, 1) * backoff_s)
 
-    def queue_ack(self, gateway: str, sealed: bytes) -> None:
-        """Send an ack soon. Each says everything, so a newer one replaces one that still waits."""
-        self._acks[gateway] = sealed
-        self._acks_due.set()
+    def queue(self, gateway: str, message_class: str, sealed: bytes) -> None:
+        """Send an ack or a key list soon. Each says everything, so a newer one replaces one that still waits."""
+        self._outgoing[gateway, message_class] = sealed
+        self._outgoing_due.set()
 
     async def send_command(self, gateway: str, sealed: bytes, expiry_s: int) -> None:
         """Publish a command.
@@ -144,8 +144,8 @@ class FleetLink:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(client))
                 tasks.create_task(self._say_state(client))
-                for _ in range(ACK_TASKS):
-                    tasks.create_task(self._send_acks(client))
+                for _ in range(SENDING_MAX):
+                    tasks.create_task(self._send(client))
 
     def _connect(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -180,7 +180,7 @@ class FleetLink:
         if link.is_connected or link.reason != reason:
             self._log.warning("broker.lost", reason=reason)
         link.is_connected, link.reason = False, reason
-        self._acks.clear()  # Stale by the time we are back; the next link of each gateway brings a new one.
+        self._outgoing.clear()  # Stale by the time we are back; the next link of each gateway brings a new one.
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         """Wait for the end of the connection: messages do not pass through here (see ``_straight_to``)."""
@@ -227,18 +227,18 @@ class FleetLink:
                     await client.publish(str(topic), sealed, qos=1, retain=True)
             await room.wait_term_changed(STATE_S)
 
-    async def _send_acks(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: aiomqtt.Client) -> None:
         city = self._room.city
         while True:  # As long as the connection lasts.
-            await self._acks_due.wait()
-            if not self._acks:
-                self._acks_due.clear()
+            await self._outgoing_due.wait()
+            if not self._outgoing:
+                self._outgoing_due.clear()
                 continue
-            gateway = next(iter(self._acks))
-            sealed = self._acks.pop(gateway)
+            gateway, message_class = key = next(iter(self._outgoing))
+            sealed = self._outgoing.pop(key)
             async with asyncio.timeout(TIMEOUT_S):
-                await client.publish(str(topics.down(city, GatewayId(gateway), "ack")), sealed, qos=1)
-            self._room.link.acks += 1
+                await client.publish(str(topics.down(city, GatewayId(gateway), message_class)), sealed, qos=1)
+            self._room.link.acks += message_class == "ack"
 
 
 _SILENT = logging.getLogger("fleet.mqtt")

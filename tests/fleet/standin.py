@@ -171,6 +171,7 @@ class LiveGateway:
     port: int
     answer: Answering = lambda _command: ("done", "", "as asked")
     acks: list[Ack] = field(default_factory=list)
+    key_lists: list[bytes] = field(default_factory=list)
     commands: list[CommandMessage] = field(default_factory=list)
     outbound: dict[str, Outbound] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -247,6 +248,8 @@ class LiveGateway:
             data = bytes(message.payload)
             if topic.message_class == "ack":
                 self._acknowledged(sealing.open_ack(self.ring, data, topic, unix_ms()))
+            elif topic.message_class == "keys":
+                self.key_lists.append(data)
             elif topic.message_class == "cmd":
                 await self._command(data, topic)
 

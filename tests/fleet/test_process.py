@@ -16,7 +16,7 @@ from fleet.cli import main
 from tests.fleet import broker
 from tests.fleet.conftest import Running, until
 from tests.fleet.process import process
-from tests.fleet.standin import LiveGateway, StandIn
+from tests.fleet.standin import StandIn
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -117,24 +117,6 @@ def test_every_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None
     for words in ([], ["serve"], ["gateways"], ["equipment"], ["events"], ["commands"], ["send"], ["approve"]):
         assert main([*words, "--help"]) == 0
         assert "Example: armoire-fleet" in capsys.readouterr().out
-
-
-async def test_mosquitto_carries_it_too_and_may_be_killed_meanwhile(
-    tmp_path: Path, trust_folder: Path, standin: Callable[..., StandIn], require_program: Callable[[str], Path]
-) -> None:
-    from tests.fleet.conftest import running
-
-    program, voice = require_program("mosquitto"), standin()
-    with broker.mosquitto(program, tmp_path) as port:
-        async with running(tmp_path, trust_folder, port) as manager:
-            async with manager.live(voice).connected() as gateway:
-                gateway.tell(voice.samples({"segment-1/n": 1}))
-                await gateway.wait_acknowledged()
-            term_topic = "armoire/1/dijon/fleet/state"
-            async with LiveGateway(voice, manager.room.ring, port).connected() as again:
-                assert again.client is not None
-                await again.client.subscribe(term_topic)  # retained
-            assert manager.room.link.reconnects == 1
 
 
 async def test_a_broker_that_was_away_is_found_again(
