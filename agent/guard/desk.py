@@ -10,6 +10,7 @@ from agent.model.identity import EquipmentId
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
+from agent.process.reply import REPLY_BYTES_MAX, fitting_text, newest_that_fit
 from agent.wire.errors import TrustError, WireError
 from agent.wire.local import (
     EquipmentIs,
@@ -20,7 +21,6 @@ from agent.wire.local import (
     GetSafetyRecords,
     GetStatus,
     GetWhy,
-    LogEntry,
     LogIs,
     Noted,
     Rehearse,
@@ -32,12 +32,10 @@ from agent.wire.local import (
     TellFleetSeen,
     WhyIs,
 )
-from agent.wire.messages import Value, encode
+from agent.wire.messages import Value
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
-RECORD_BYTES_MAX = 200_000  # a reply fits its frame whatever the records hold
-TEXT_LENGTH_MAX = 500  # agent.wire.messages.Text: what is longer, no client would take for a reply
 
 
 class Desk:
@@ -68,7 +66,7 @@ class Desk:
         try:
             return await self._answer(request)
         except LedgerError as error:
-            return Failed(_text(f"the records cannot be read: {error}; the guard goes on without them"))
+            return Failed(fitting_text(f"the records cannot be read: {error}; the guard goes on without them"))
 
     async def _answer(self, request: Request) -> Reply:
         match request:
@@ -83,7 +81,7 @@ class Desk:
             case GetWhy(id=id_):
                 return await self._why(EquipmentId(id_))
             case GetLog(equipment=equipment, limit=limit):
-                return LogIs(_newest_that_fit(await self._records.log(equipment, limit)))
+                return LogIs(newest_that_fit(await self._records.log(equipment, limit)))
             case GetSafetyRecords():
                 return await self._safety_records(request)
             case TellFleetSeen(topic=topic, sealed=sealed):
@@ -110,12 +108,14 @@ class Desk:
     def _warnings(self) -> Iterator[str]:
         for guarded in self._guarded.values():
             if latch := guarded.latch:
-                yield _text(
+                yield fitting_text(
                     f"{guarded.equipment.id}: latched by {latch.rule}, reset only at the open cabinet: {latch.reason}"
                 )
         if self._records.is_failing:
             why = self._records.last_failure
-            yield _text(f"the disk takes no records, so commands are refused; the guard still watches and trips: {why}")
+            yield fitting_text(
+                f"the disk takes no records, so commands are refused; the guard still watches and trips: {why}"
+            )
 
     def _view(self, guarded: Guarded) -> EquipmentView:
         equipment, mode = guarded.equipment, guarded.mode()
@@ -129,28 +129,28 @@ class Desk:
             executor="guard",
             verbs=list(verbs_of(equipment.kind)),
             mode=mode.mode.name.lower(),
-            mode_cause=_text(mode.cause),
-            cleared_by=_text(mode.cleared_by),
+            mode_cause=fitting_text(mode.cause),
+            cleared_by=fitting_text(mode.cleared_by),
             latch=guarded.latch_view(),
-            holding=_text(guarded.holding()),
-            link=_text(guarded.link),
+            holding=fitting_text(guarded.holding()),
+            link=fitting_text(guarded.link),
             points=guarded.points(),
         )
 
     async def _why(self, id_: EquipmentId) -> Reply:
         guarded = self._guarded.get(id_)
         if guarded is None:
-            return Failed(_text(f"this guard has no {id_}; it has {', '.join(self._guarded) or 'nothing'}"))
+            return Failed(fitting_text(f"this guard has no {id_}; it has {', '.join(self._guarded) or 'nothing'}"))
         mode = guarded.mode()
         holding = guarded.holding() or "its own plan"
         text = f"{guarded.state()}; {holding}; mode {mode.mode.name.lower()} because {mode.cause}"
-        return WhyIs(_text(text), list(reversed(await self._records.log(id_, WHY_ENTRIES))))
+        return WhyIs(fitting_text(text), list(reversed(await self._records.log(id_, WHY_ENTRIES))))
 
     async def _safety_records(self, request: GetSafetyRecords) -> SafetyRecords:
         records, total = [], 0
         for seq, sealed in await self._records.sealed_after(request.epoch, request.after_seq, request.limit):
             total += len(sealed)
-            if total > RECORD_BYTES_MAX:
+            if total > REPLY_BYTES_MAX:
                 break
             records.append((seq, sealed))
         return SafetyRecords(self._records.head, self._records.acked, records)
@@ -160,21 +160,7 @@ class Desk:
             ack = self._surroundings.fleet_message(topic, sealed)
         except (WireError, TrustError) as error:
             self._gatekeeper.count(error.reason)
-            return Failed(_text(f"not believed: {error}"))
+            return Failed(fitting_text(f"not believed: {error}"))
         if ack is not None:
             await self._records.acknowledge(ack)
         return Noted()
-
-
-def _text(text: str) -> str:
-    return text if len(text) <= TEXT_LENGTH_MAX else f"{text[: TEXT_LENGTH_MAX - 3]}..."
-
-
-def _newest_that_fit(entries: list[LogEntry]) -> list[LogEntry]:
-    """What is asked for may be more than a frame holds; the newest are what matters."""
-    total = 0
-    for kept, entry in enumerate(reversed(entries)):
-        total += len(encode(entry))
-        if total > RECORD_BYTES_MAX:
-            return entries[len(entries) - kept :]
-    return entries

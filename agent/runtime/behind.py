@@ -1,6 +1,6 @@
 """What stands behind a polled unit: a lit segment, a meter, plain points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.model.equipment import Meter, Points
 from agent.model.identity import EquipmentId
@@ -9,11 +9,13 @@ from agent.process.clock import Clock
 from agent.runtime.points import PointTable
 from agent.runtime.recorder import Recorder
 from agent.runtime.segment import SegmentControl
-from drivers.modbus.profile import Profile
+from drivers.modbus.profile import PointType, Profile
 from drivers.modbus.segment import SegmentDriver
 from drivers.modbus.unit import Reading
 
+STREAMS = ("state", "tele")
 INPUT_CODES = (2, 4)  # Modbus discrete inputs and input registers: what the equipment measures, not what it is set to
+CURRENT_NAME = "current_a"
 SEGMENT_NAMES: tuple[str, ...] = (
     "commanded_on",
     "contactor_on",
@@ -40,7 +42,9 @@ class SegmentBehind:
         current: str,
     ) -> None:
         self.id = control.segment.id
-        self.names: tuple[str, ...] = SEGMENT_NAMES
+        self.streams: Mapping[str, str] = dict.fromkeys(SEGMENT_NAMES, "state") | (
+            {CURRENT_NAME: "tele"} if current else {}
+        )
         self._control = control
         self._driver = driver
         self._table = table
@@ -52,7 +56,7 @@ class SegmentBehind:
     async def take(self, reading: Reading) -> None:
         """Observe, control, report the changes."""
         seen = self._driver.observe(reading)
-        await self._control.tick(seen, self._clock.now_ms(), self._is_fleet_silent())
+        await self._control.tick(seen, self._is_fleet_silent())
         shown: tuple[Scalar, ...] = (
             seen.commanded_on,
             seen.contactor_on,
@@ -67,8 +71,8 @@ class SegmentBehind:
         source_ms = self._clock.unix_ms()
         self._recorder.changes("state", self._table.take(self.id, values, (), source_ms))
         if self._current in reading.values:
-            current = {"current_a": reading.values[self._current]}
-            bad = {"current_a"} if self._current in reading.bad else ()
+            current = {CURRENT_NAME: reading.values[self._current]}
+            bad = {CURRENT_NAME} if self._current in reading.bad else ()
             self._recorder.changes("tele", self._table.take(self.id, current, bad, source_ms))
 
 
@@ -79,9 +83,11 @@ class PointsBehind:
         self, equipment: Meter | Points, profile: Profile, table: PointTable, recorder: Recorder, clock: Clock
     ) -> None:
         self.id: EquipmentId = equipment.id
-        self.names = tuple(
-            point.key() for point in profile.points.values() if point.fc in INPUT_CODES and point.repeat == 1
-        )
+        self.streams: Mapping[str, str] = {
+            point.key(): "state" if point.type is PointType.BOOL else "tele"
+            for point in profile.points.values()
+            if point.fc in INPUT_CODES and point.repeat == 1
+        }
         self._table = table
         self._recorder = recorder
         self._clock = clock
@@ -89,7 +95,6 @@ class PointsBehind:
     async def take(self, reading: Reading) -> None:
         """Report the changes."""
         source_ms = self._clock.unix_ms()
-        values = {name: value for name, value in reading.values.items() if name in self.names}
-        for change in self._table.take(self.id, values, reading.bad, source_ms):
-            stream = "tele" if isinstance(change.value, int | float) and not isinstance(change.value, bool) else "state"
-            self._recorder.changes(stream, [change])
+        for stream in STREAMS:
+            values = {name: value for name, value in reading.values.items() if self.streams.get(name) == stream}
+            self._recorder.changes(stream, self._table.take(self.id, values, reading.bad, source_ms))

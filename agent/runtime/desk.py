@@ -1,19 +1,23 @@
 """The agent's desk: the technician's local API. What belongs to the guard is asked there."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
+from agent.ledger.errors import LedgerError
 from agent.model.equipment import Equipment, Lamp
 from agent.model.identity import EquipmentId
 from agent.model.observation import Quality
 from agent.model.site import Site
 from agent.process.client import PeerDownError
 from agent.process.clock import Clock
+from agent.process.reply import fitting_text, newest_that_fit
 from agent.runtime.guardmirror import GuardMirror
 from agent.runtime.journal import Journal
 from agent.runtime.points import PointTable
 from agent.runtime.routing import Router
 from agent.runtime.segment import SegmentControl
 from agent.safety.mode import SUPERVISED
+from agent.wire.errors import WireError
 from agent.wire.local import (
     EquipmentIs,
     EquipmentView,
@@ -84,7 +88,9 @@ class Desk:
                 case GetSafetyRecords() | TellFleetSeen():
                     return Failed("ask the guard itself: guard.sock")
         except PeerDownError as error:
-            return Failed(f"{error}; the equipment under guard runs its own plan")
+            return Failed(fitting_text(f"{error}; the equipment under guard runs its own plan"))
+        except (LedgerError, WireError) as error:
+            return Failed(fitting_text(f"the records cannot be read: {error}; control goes on without them"))
 
     def _equipment(self, id_: str) -> EquipmentIs:
         chosen = [each for key, each in self._site.equipment.items() if id_ in ("", key)]
@@ -112,7 +118,7 @@ class Desk:
             cleared_by=mode.cleared_by,
             latch=None if guarded is None else guarded.latch,
             holding=self._holding(segment),
-            link="the guard does not answer" if card.executor == "guard" else self._links(equipment.id),
+            link="the guard does not answer" if card.executor == "guard" else fitting_text(self._links(equipment.id)),
             points=self._points(equipment.id),
         )
 
@@ -139,11 +145,12 @@ class Desk:
             id_ = equipment.segment
         segment = self._segments.get(id_)
         if segment is None:
-            return WhyIs(f"{equipment.name} is only read", await self._newest(id_))
+            text = f"{equipment.name} is only read; {self._links(id_) or 'it is not read here'}"
+            return WhyIs(fitting_text(text), await self._newest(id_))
         mode = segment.mode()
         holding = self._holding(segment) or f"the local plan wants {segment.target_percent} %"
         text = f"{segment.state()}; {holding}; mode {mode.mode.name.lower()} because {mode.cause}"
-        return WhyIs(text, await self._newest(id_))
+        return WhyIs(fitting_text(text), await self._newest(id_))
 
     async def _newest(self, id_: str) -> list[LogEntry]:
         return list(reversed(await self._journal.log(id_, WHY_ENTRIES)))
@@ -151,10 +158,11 @@ class Desk:
     async def _log(self, request: GetLog) -> Reply:
         entries = await self._journal.log(request.equipment, request.limit)
         if self._guard is not None and self._guard.is_up:
-            answer = await self._guard.ask(request)
-            if isinstance(answer, LogIs):
-                entries = sorted((*entries, *answer.entries), key=lambda entry: entry.t_ms)[-request.limit :]
-        return LogIs(entries)
+            with suppress(PeerDownError):  # Our own half is better than none.
+                answer = await self._guard.ask(request)
+                if isinstance(answer, LogIs):
+                    entries = sorted((*entries, *answer.entries), key=lambda entry: entry.t_ms)[-request.limit :]
+        return LogIs(newest_that_fit(entries))
 
 
 def card_of(equipment: Equipment) -> EquipmentCard:

@@ -1,7 +1,9 @@
 """The agent behind the gate: lighting segments, judged by the same kernel as everything else."""
 
+import asyncio
 from collections.abc import Mapping
 
+from agent.ledger.errors import LedgerError
 from agent.model.command import Command
 from agent.model.equipment import Lamp
 from agent.model.identity import EquipmentId
@@ -11,7 +13,7 @@ from agent.process.clock import Clock
 from agent.process.gatekeeper import Acted
 from agent.runtime.journal import Journal
 from agent.runtime.points import PointTable
-from agent.runtime.recorder import Recorder
+from agent.runtime.recorder import DURABLE_TIMEOUT_S, Recorder
 from agent.runtime.segment import SegmentControl
 from agent.safety.kernel import judge
 from agent.safety.standing import Standing
@@ -44,23 +46,30 @@ class AgentExecutor:
         return self._journal.counters
 
     async def store_counter(self, kid: str, counter: int) -> None:
-        """Return only when the counter is on disk."""
-        await self._journal.store_counter(kid, counter)
+        """Return only when the counter is on disk.
+
+        Raises:
+            LedgerError: it is not known to be there.
+        """
+        try:
+            async with asyncio.timeout(DURABLE_TIMEOUT_S):
+                await self._journal.store_counter(kid, counter)
+        except TimeoutError as error:
+            raise LedgerError("the disk has not answered yet") from error
 
     def judge(self, command: Command) -> Approved[Command] | Refused:
         """Ask the kernel."""
-        now_ms = self._clock.now_ms()
         segment = self._segments.get(command.equipment)
         if segment is not None:
-            return segment.judge(command, now_ms)
+            return segment.judge(command)
         equipment = self._site.equipment.get(command.equipment)
         if isinstance(equipment, Lamp):
             return Refused("SR-01", f"{equipment.id} is driven by its segment: command {equipment.segment}")
-        return judge(command, self._site, None, Standing(), now_ms)
+        return judge(command, self._site, None, Standing(), self._clock.now_ms())
 
     async def act(self, approved: Approved[Command]) -> Acted:
         """Carry out and read back."""
-        return await self._segments[approved.command.equipment].act(approved, self._clock.now_ms())
+        return await self._segments[approved.command.equipment].act(approved)
 
     def state(self, equipment: EquipmentId) -> str:
         """What is known about the equipment."""
@@ -74,7 +83,11 @@ class AgentExecutor:
         return seen.value if seen is not None and seen.quality is Quality.GOOD else None
 
     async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
-        """Seal the outcome into the audit stream."""
+        """Seal the outcome into the audit stream.
+
+        Raises:
+            LedgerError: it is not durable, or not yet.
+        """
         detail = {
             "command": outcome.command_id,
             "verb": outcome.verb,
@@ -83,4 +96,6 @@ class AgentExecutor:
             **detail,
         }
         text = f"{outcome.verb}: {outcome.reason}"
-        await self._recorder.event("audit", f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail)
+        await self._recorder.durable_event(
+            "audit", f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail
+        )

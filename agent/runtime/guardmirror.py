@@ -4,6 +4,7 @@ The agent is a courier here. What the guard says of itself is shown as the guard
 """
 
 import asyncio
+from collections.abc import Callable
 
 from agent.model.equipment import Kind, Protected
 from agent.model.identity import EquipmentId
@@ -12,25 +13,37 @@ from agent.process.client import LocalClient, PeerDownError
 from agent.process.clock import Clock
 from agent.runtime.points import PointTable
 from agent.runtime.recorder import Recorder
-from agent.wire.local import EquipmentIs, EquipmentView, GetEquipment, GetStatus, Reply, Request, Status
+from agent.wire.local import EquipmentIs, EquipmentView, GetEquipment, GetStatus, Reply, Request, Status, Submit
 
 MIRROR_TIMEOUT_S = 2.0
-NAMES = {Kind.JUNCTION: ("aspects", "control", "flash", "pattern"), Kind.BOLLARD: ("state", "position_percent")}
+QUESTION_TIMEOUT_S = 5.0  # a question is answered from memory or from the disk
+START_MS = 10_000  # guard and agent start together; not to find it at once is no alarm
+OWN_NAMES = ("mode", "holding", "latch")
+NAMES = {
+    Kind.JUNCTION: ("aspects", "control", "flash", "pattern", *OWN_NAMES),
+    Kind.BOLLARD: ("state", "position_percent", *OWN_NAMES),
+}
 
 
 class GuardMirror:
-    """Asks the guard on every poll; remembers its last answer and how old it is."""
+    """Asks the guard on every poll; remembers its last answer and how old it is.
+
+    Args:
+        questions, commands: two connections, because a bollard takes its time and the mirror must not wait for it.
+    """
 
     def __init__(
         self,
-        client: LocalClient,
+        questions: LocalClient,
+        commands: LocalClient,
         guarded: tuple[Protected, ...],
         table: PointTable,
         recorder: Recorder,
         clock: Clock,
         period_ms: int,
     ) -> None:
-        self._client = client
+        self._questions = questions
+        self._commands = commands
         self._guarded = guarded
         self._table = table
         self._recorder = recorder
@@ -40,7 +53,8 @@ class GuardMirror:
         self.status: Status | None = None
         self.seen_at_ms: int | None = None
         self.is_up = False
-        self._modes: dict[EquipmentId, str] = {}
+        self._started_ms = clock.now_ms()
+        self._is_loss_told = False
 
     async def ask(self, request: Request) -> Reply:
         """Pass a request to the guard.
@@ -48,13 +62,28 @@ class GuardMirror:
         Raises:
             PeerDownError: it does not answer.
         """
-        return await self._client.ask(request)
+        if isinstance(request, Submit):
+            return await self._commands.ask(request)
+        return await self._questions.ask(request, QUESTION_TIMEOUT_S)
 
-    async def run(self) -> None:
+    def modes(self) -> dict[str, str]:
+        """Mode by equipment, as the guard last said; unknown while it does not answer."""
+        return {
+            str(each.id): self.views[each.id].mode if self.is_up and each.id in self.views else "unknown"
+            for each in self._guarded
+        }
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._questions.close()
+        await self._commands.close()
+
+    async def run(self, came_round: Callable[[], None]) -> None:
         """Mirror for as long as the process lasts."""
         next_ms = self._clock.now_ms()
         while True:
             await self.look()
+            came_round()
             now_ms = self._clock.now_ms()
             next_ms += self._period_ms * max(1, -(-(now_ms - next_ms) // self._period_ms))
             await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
@@ -62,23 +91,24 @@ class GuardMirror:
     async def look(self) -> None:
         """Ask once."""
         try:
-            status = await self._client.ask(GetStatus(), MIRROR_TIMEOUT_S)
-            answer = await self._client.ask(GetEquipment(""), MIRROR_TIMEOUT_S)
+            status = await self._questions.ask(GetStatus(), MIRROR_TIMEOUT_S)
+            answer = await self._questions.ask(GetEquipment(""), MIRROR_TIMEOUT_S)
         except PeerDownError as error:
-            await self._lost(str(error))
+            self._lost(str(error))
             return
         if not isinstance(status, Status) or not isinstance(answer, EquipmentIs):
-            await self._lost("the guard answers something else")
+            self._lost("the guard answers something else")
             return
         self.status = status
         self.seen_at_ms = self._clock.now_ms()
         if not self.is_up:
             self.is_up = True
-            await self._recorder.event("alarm", "guard.back", "", "", f"the guard answers, pid {status.pid}")
+            self._is_loss_told = False
+            self._recorder.event("alarm", "guard.back", "", "", f"the guard answers, pid {status.pid}")
         for view in answer.equipment:
-            await self._take(view)
+            self._take(view)
 
-    async def _take(self, view: EquipmentView) -> None:
+    def _take(self, view: EquipmentView) -> None:
         key = EquipmentId(view.id)
         self.views[key] = view
         points = [(point.name, point.value, Quality(point.quality), point.t_ms) for point in view.points]
@@ -88,10 +118,12 @@ class GuardMirror:
         points.append(("latch", latch, Quality.GOOD, self._clock.unix_ms()))
         self._recorder.changes("state", self._table.take_view(key, points))
 
-    async def _lost(self, why: str) -> None:
-        if self.is_up:
-            self.is_up = False
-            await self._recorder.event("alarm", "guard.lost", "", "", why)
+    def _lost(self, why: str) -> None:
+        is_starting = self.seen_at_ms is None and self._clock.now_ms() - self._started_ms < START_MS
+        self.is_up = False
+        if not self._is_loss_told and not is_starting:
+            self._is_loss_told = True
+            self._recorder.event("alarm", "guard.lost", "", "", why)
         for equipment in self._guarded:
             names = NAMES[equipment.kind]
             self._recorder.changes("state", self._table.silence(equipment.id, names, self._clock.unix_ms()))

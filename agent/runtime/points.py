@@ -31,16 +31,14 @@ class PointTable:
             bad: names the device answered but that cannot be believed.
             source_ms: Unix time of the reading.
         """
-        points = self._seen.setdefault(equipment, {})
         unbelieved = frozenset(bad)
-        changed = []
-        for name, value in values.items():
-            quality = Quality.BAD if name in unbelieved else Quality.GOOD
-            before = points.get(name)
-            points[name] = Seen(value, quality, source_ms)
-            if before is None or (before.value, before.quality) != (value, quality):
-                changed.append(PointValue(f"{equipment}/{name}", value, quality, source_ms))
-        return changed
+        return self.take_view(
+            equipment,
+            (
+                (name, value, Quality.BAD if name in unbelieved else Quality.GOOD, source_ms)
+                for name, value in values.items()
+            ),
+        )
 
     def take_view(self, equipment: EquipmentId, points: Iterable[tuple[str, Scalar, Quality, int]]) -> list[PointValue]:
         """Note points that come with their own quality and time, as the guard hands them over."""
@@ -59,20 +57,25 @@ class PointTable:
         A stale point keeps the time of its last reading, so that its age tells the truth.
 
         Args:
-            names: its points, in case it has never answered since the start: they are stale without a value,
-                whatever the fleet heard before.
+            names: its points, in case one has never been read since the start: it is stale without a value, whatever
+                the fleet heard before.
             source_ms: Unix time now, for those.
         """
-        points = self._seen.setdefault(equipment, {})
-        if not points:
-            points |= {name: Seen(None, Quality.STALE, source_ms) for name in names}
-            return [PointValue(f"{equipment}/{name}", None, Quality.STALE, source_ms) for name in points]
-        changed = []
-        for name, seen in points.items():
-            if seen.quality < Quality.STALE:
-                points[name] = Seen(seen.value, Quality.STALE, seen.source_ms)
-                changed.append(PointValue(f"{equipment}/{name}", seen.value, Quality.STALE, seen.source_ms))
-        return changed
+        known = self._seen.setdefault(equipment, {})
+        points = [
+            (name, seen.value, Quality.STALE, seen.source_ms)
+            for name, seen in known.items()
+            if seen.quality < Quality.STALE
+        ]
+        points += ((name, None, Quality.STALE, source_ms) for name in names if name not in known)
+        return self.take_view(equipment, points)
+
+    def disbelieve(self, equipment: EquipmentId, names: Iterable[str], source_ms: int) -> list[PointValue]:
+        """The equipment answers, and nothing of it can be believed: no value, and bad. Empty the second time."""
+        known = self._seen.setdefault(equipment, {})
+        return self.take_view(
+            equipment, [(name, None, Quality.BAD, source_ms) for name in dict.fromkeys((*known, *names))]
+        )
 
     def of(self, equipment: EquipmentId) -> Mapping[str, Seen]:
         """Every point of one piece of equipment."""

@@ -91,7 +91,7 @@ class Principal:
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         """Say in the alarm stream that the connection came or went."""
-        await self._recorder.event("alarm", "fleet.link-up" if is_up else "fleet.link-lost", "", "", text)
+        self._recorder.event("alarm", "fleet.link-up" if is_up else "fleet.link-lost", "", "", text)
 
     def _nonces(self) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 from agent.ledger.errors import LedgerError
@@ -15,6 +15,7 @@ from agent.process.client import LocalClient
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
+from agent.process.reply import fitting_text
 from agent.process.server import LocalServer
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
@@ -26,7 +27,7 @@ from agent.runtime.journal import Journal
 from agent.runtime.points import PointTable
 from agent.runtime.polling import Behind, UnitPoll
 from agent.runtime.principal import Principal
-from agent.runtime.recorder import PACES, Recorder
+from agent.runtime.recorder import Recorder
 from agent.runtime.routing import Router
 from agent.runtime.segment import SegmentControl
 from agent.runtime.uplink import Uplink
@@ -43,6 +44,8 @@ from drivers.modbus.unit import ModbusUnit
 WATCHDOG_PERIOD_S = 3.0
 CURRENT = "segment_current"
 LOOP_DEADLINE_MS = 15_000
+UNIT_SILENCE_MS = 2_000  # what each silent unit may cost the others on its line, the first time
+STOP_TIMEOUT_S = 5.0
 
 
 class Agent:
@@ -57,15 +60,17 @@ class Agent:
         self._started_ms = clock.now_ms()
         state = home / cabinet.state
         self.table = PointTable()
-        self.recorder = Recorder(journal)
+        self.recorder = Recorder(journal, clock)
         self.segments: dict[EquipmentId, SegmentControl] = {}
         self.lines: dict[Address, ModbusLine] = {}
         self.polls: dict[EquipmentId, UnitPoll] = {}
         self.units = list(self._units())
         guarded = tuple(each for each in self._site.equipment.values() if isinstance(each, Junction | Bollard))
-        guard_client = LocalClient(state / "guard.sock")
+        questions, commands, self._carrying = (LocalClient(state / "guard.sock") for _ in range(3))
         self.guard = (
-            GuardMirror(guard_client, guarded, self.table, self.recorder, clock, cabinet.poll_ms) if guarded else None
+            GuardMirror(questions, commands, guarded, self.table, self.recorder, clock, cabinet.poll_ms)
+            if guarded
+            else None
         )
         executor = AgentExecutor(self._site, self.segments, self.table, journal, self.recorder, clock)
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
@@ -78,7 +83,7 @@ class Agent:
         principal = Principal(
             self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
         )
-        self.uplink = Uplink(cabinet, trust, journal, guard_client if guarded else None, principal, clock)
+        self.uplink = Uplink(cabinet, trust, journal, self._carrying if guarded else None, principal, clock)
         self.liveness = Liveness()
 
     def _units(self) -> Iterator[UnitPoll]:
@@ -105,7 +110,7 @@ class Agent:
     def _behind(self, equipment: Equipment, link: ModbusLink, unit: ModbusUnit) -> Behind:
         if isinstance(equipment, Segment):
             driver = SegmentDriver(unit, link.channel, equipment.id)
-            control = SegmentControl(equipment, self._site, driver, self._event)
+            control = SegmentControl(equipment, self._site, driver, self._event, self._clock.now_ms)
             self.segments[equipment.id] = control
             current = unit.profile.points[CURRENT].key(link.channel) if CURRENT in unit.profile.points else ""
             return SegmentBehind(
@@ -114,21 +119,21 @@ class Agent:
         assert isinstance(equipment, Meter | Points)
         return PointsBehind(equipment, unit.profile, self.table, self.recorder, self._clock)
 
-    async def _event(self, kind: str, equipment: str, rule: str, text: str) -> None:
-        await self.recorder.event("audit", kind, equipment, rule, text)
+    def _event(self, kind: str, equipment: str, rule: str, text: str) -> None:
+        self.recorder.event("audit", kind, equipment, rule, text)
 
     def _is_fleet_silent(self) -> bool:
         return self.uplink.fleet(self._started_ms) == "silent"
 
     def _link_of(self, equipment: EquipmentId) -> str:
         poll = self.polls.get(equipment)
-        return "" if poll is None else poll.link
+        return "" if poll is None else poll.link_of(equipment)
 
     def _modes(self) -> dict[str, str]:
         """The mode of everything that can be commanded, for the heartbeat."""
         modes = {str(key): segment.mode().mode.name.lower() for key, segment in self.segments.items()}
         if self.guard is not None:
-            modes |= {str(key): view.mode for key, view in self.guard.views.items()}
+            modes |= self.guard.modes()
         return modes
 
     def status(self) -> Status:
@@ -138,7 +143,9 @@ class Agent:
         if self.guard is not None and not self.guard.is_up:
             warnings.append("the guard does not answer; controllers and bollards run by themselves")
         if self._journal.damage is not None:
-            warnings.append(f"the journal was damaged and begun anew: {self._journal.damage}")
+            warnings.append(fitting_text(f"the journal was damaged and begun anew: {self._journal.damage}"))
+        if self.recorder.is_failing:
+            warnings.append("the disk takes no records; they wait in memory, and commands are refused")
         return Status(
             process="agent",
             gateway=self._site.gateway,
@@ -161,7 +168,9 @@ class Agent:
         figures |= {f"rejected {why}": count for why, count in self.gatekeeper.rejected.items()}
         figures |= {f"socket {why}": count for why, count in self.server.rejected.items() if count}
         if self.recorder.failures or self.recorder.dropped:
-            figures |= {"disk failures": self.recorder.failures, "samples dropped": self.recorder.dropped}
+            figures |= {"disk failures": self.recorder.failures, "records dropped": self.recorder.dropped}
+        if self.recorder.is_failing:
+            figures["records waiting"] = self.recorder.held
         return figures
 
     async def run(self) -> None:
@@ -170,29 +179,48 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        await self.recorder.event("audit", "agent.start", "", "", f"pid {os.getpid()}")
-        async with self.server.serving(), asyncio.TaskGroup() as group:
-            work = [group.create_task(poll.run(), name="poll") for poll in self.units]
-            if self.guard is not None:
-                work.append(group.create_task(self.guard.run(), name="guard mirror"))
-            work += [
-                group.create_task(self.recorder.run(), name="recorder"),
-                group.create_task(self.uplink.run(), name="uplink"),
-                group.create_task(self._feed_watchdog(), name="watchdog"),
-            ]
-            await stop.wait()
-            for each in work:
-                each.cancel()
-        for stream in PACES:
-            await self.recorder.flush(stream)
-        await self.recorder.event("audit", "agent.stop", "", "", "stopped in order")
+        self.recorder.event("audit", "agent.start", "", "", f"pid {os.getpid()}")
+        try:
+            async with self.server.serving(), asyncio.TaskGroup() as group:
+                recording = group.create_task(self.recorder.run(), name="recorder")
+                work = [group.create_task(each, name=name) for name, each in self._work()]
+                await stop.wait()
+                for each in work:
+                    each.cancel()
+                await asyncio.wait(work)
+                self.recorder.event("audit", "agent.stop", "", "", "stopped in order")
+                self.recorder.stop()
+                await asyncio.wait((recording,), timeout=STOP_TIMEOUT_S)
+                recording.cancel()
+        finally:
+            await self._close()
+
+    def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Everything that runs until the agent stops. What polls must come round, or systemd restarts us."""
+        deadline_ms = LOOP_DEADLINE_MS + len(self.units) * UNIT_SILENCE_MS
+        for poll in self.units:
+            yield str(poll), poll.run(self._expect(str(poll), deadline_ms))
+        if self.guard is not None:
+            yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms))
+        yield "uplink", self.uplink.run()
+        yield "watchdog", self._feed_watchdog()
+
+    def _expect(self, name: str, deadline_ms: int) -> Callable[[], None]:
+        self.liveness.register(name, deadline_ms, self._clock.now_ms())
+        return lambda: self.liveness.beat(name, self._clock.now_ms())
+
+    async def _close(self) -> None:
         for line in self.lines.values():
             await line.close()
+        await self._carrying.close()
+        if self.guard is not None:
+            await self.guard.close()
 
     async def _feed_watchdog(self) -> None:
         notify("READY=1")
         while True:  # As long as the process.
-            notify("WATCHDOG=1")
+            late = self.liveness.late(self._clock.now_ms())
+            notify(f"STATUS=late: {', '.join(late)}" if late else "WATCHDOG=1")
             await asyncio.sleep(WATCHDOG_PERIOD_S)
 
 

@@ -1,40 +1,50 @@
 """One lighting segment: local plan by night and day, overrides that end, every level judged by the kernel."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable
 
 from agent.model.command import LOCAL_PLAN, Command, ReleaseLevel, SetLevel
 from agent.model.equipment import Segment
 from agent.model.observation import SegmentObserved
 from agent.model.site import Site
 from agent.process.gatekeeper import Acted
+from agent.safety.authority import OBSERVATION_AGE_MS_MAX
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, due, granted
 from agent.safety.lighting import plan_level
 from agent.safety.mode import Mode, ModeEntry, worst
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused, approves
+from drivers.base import NowMs
 from drivers.errors import DeviceRefusedError, DriverError
 from drivers.modbus.segment import SegmentDriver
 
 PLAN_LEASE_MS = 60_000  # the local plan asks anew each poll; the lease only has to outlive one
 
-Event = Callable[[str, str, str, str], Awaitable[None]]
-"""(kind, equipment, rule, text) -> sealed."""
+Event = Callable[[str, str, str, str], None]
+"""(kind, equipment, rule, text): sealed soon. Control never waits for a disk."""
 
 
 class SegmentControl:
-    """Owns one segment's contactor and level."""
+    """Owns one segment's contactor and level.
 
-    def __init__(self, segment: Segment, site: Site, driver: SegmentDriver, event: Event) -> None:
+    The polls and the commands come from different tasks: one writes after the other, or each would take the other's
+    level for its own.
+    """
+
+    def __init__(self, segment: Segment, site: Site, driver: SegmentDriver, event: Event, now_ms: NowMs) -> None:
         self.segment = segment
         self._site = site
         self._driver = driver
         self._event = event
+        self._now_ms = now_ms
         self.observed: SegmentObserved | None = None
         self.lease: Lease | None = None
         self.fleet_silent = False
         self.target_percent: int | None = None
-        self._complained = ""
+        self._complained: set[str] = set()
+        self._disagreed = False
+        self._turn = asyncio.Lock()
 
     def mode(self) -> ModeEntry:
         """The worst mode that holds here."""
@@ -49,45 +59,63 @@ class SegmentControl:
         """What the kernel must know beside the observation."""
         return Standing(mode=self.mode())
 
-    def judge(self, command: Command, now_ms: int) -> Approved[Command] | Refused:
+    def judge(self, command: Command) -> Approved[Command] | Refused:
         """Ask the kernel."""
-        return judge(command, self._site, self.observed, self.standing(), now_ms)
+        return judge(command, self._site, self.observed, self.standing(), self._now_ms())
 
-    async def tick(self, seen: SegmentObserved, now_ms: int, fleet_lost: bool) -> None:
+    async def tick(self, seen: SegmentObserved, fleet_lost: bool) -> None:
         """Take a reading and bring the segment where its lease or its plan wants it."""
-        self.observed = seen
-        self.fleet_silent = fleet_lost
-        if self.lease is not None and (why := due(self.lease, now_ms, fleet_lost)):
-            self.lease = None
-            await self._event("lease.end", self.segment.id, "LR-02", f"{why}; back to the local plan")
-        if self.lease is not None:
+        async with self._turn:  # bounded: whoever holds it makes a few exchanges, each with its time-out
+            self.observed = seen
+            self.fleet_silent = fleet_lost
+            self._end_lease(seen)
+            await self._approach(seen)
+
+    def _end_lease(self, seen: SegmentObserved) -> None:
+        if self.lease is None:
+            return
+        now_ms = self._now_ms()
+        rule, why = "LR-02", due(self.lease, now_ms, self.fleet_silent)
+        if why is None:
             refused = may_refresh(self.lease, self._site, seen, self.standing(), now_ms)
-            if refused is not None:
-                self.lease = None
-                await self._event(
-                    "lease.end", self.segment.id, refused.rule, f"{refused.reason}; back to the local plan"
-                )
-        level_percent = self._wanted()
+            if refused is None:
+                return
+            rule, why = refused.rule, refused.reason
+        self.lease = None
+        self._event("lease.end", self.segment.id, rule, f"{why}; back to the local plan")
+
+    async def _approach(self, seen: SegmentObserved) -> None:
+        level_percent = self._wanted(seen)
         self.target_percent = level_percent
         if self._shows(seen, level_percent):
-            self._complained = ""
+            self._check_contactor(seen)
             return
-        verdict = judge(self._plan(level_percent), self._site, seen, self.standing(), now_ms)
+        verdict = judge(self._plan(level_percent), self._site, seen, self.standing(), self._now_ms())
         if isinstance(verdict, Refused):
-            await self._complain(f"{verdict.rule}: {verdict.reason}")
+            self._complain(verdict.rule, f"{verdict.rule}: {verdict.reason}")
             return
         try:
             await self._driver.set_level(verdict)
         except DriverError as error:
-            await self._complain(str(error))
+            self._complain(type(error).__name__, str(error))
 
-    def _wanted(self) -> int:
+    def _check_contactor(self, seen: SegmentObserved) -> None:
+        """A contactor takes a moment to follow; one that disagrees in two readings does not follow."""
+        if seen.contactor_on == seen.commanded_on or seen.local_override:
+            self._disagreed = False
+            self._complained.clear()
+            return
+        if self._disagreed:
+            words = ("closed", "open") if seen.contactor_on else ("open", "closed")
+            self._complain("contactor", f"the contactor is {words[0]} and is commanded {words[1]}")
+        self._disagreed = True
+
+    def _wanted(self, seen: SegmentObserved) -> int:
         if self.lease is not None:
             command = self.lease.approved.command
             assert isinstance(command, SetLevel)
             return command.level_percent
-        assert self.observed is not None
-        return plan_level(self.segment, self.observed.dark)
+        return plan_level(self.segment, seen.dark)
 
     @staticmethod
     def _shows(seen: SegmentObserved, level_percent: int) -> bool:
@@ -95,26 +123,37 @@ class SegmentControl:
             return not seen.commanded_on
         return seen.commanded_on and seen.level_percent == level_percent
 
-    async def _complain(self, why: str) -> None:
-        """Say once why the segment is not where it should be."""
-        if why != self._complained:
-            self._complained = why
-            await self._event("level.not-reached", self.segment.id, "", why)
+    def _complain(self, kind: str, why: str) -> None:
+        """Say why the segment is not where it should be: once for each kind of reason, until it is there."""
+        if kind not in self._complained:
+            self._complained.add(kind)
+            self._event("level.not-reached", self.segment.id, "", why)
 
-    async def act(self, approved: Approved[Command], now_ms: int) -> Acted:
+    async def act(self, approved: Approved[Command]) -> Acted:
         """Carry out an override or its end, and read back."""
-        if approves(approved, SetLevel):
-            level_percent = approved.command.level_percent
-            end = await self._set(approved, f"level {level_percent} % set and read back")
-            if end.ended == "done":
-                self.lease = granted(approved)
-                self.target_percent = level_percent
-            return end
-        assert approves(approved, ReleaseLevel), f"the kernel approved {approved} for a segment"
+        async with self._turn:  # bounded: as in ``tick``
+            if approves(approved, SetLevel):
+                return await self._override(approved)
+            assert approves(approved, ReleaseLevel), f"the kernel approved {approved} for a segment"
+            return await self._release()
+
+    async def _override(self, approved: Approved[SetLevel]) -> Acted:
+        level_percent = approved.command.level_percent
+        end = await self._set(approved, f"level {level_percent} % set and read back")
+        if end.ended == "done":
+            self.lease = granted(approved)
+            self.target_percent = level_percent
+        return end
+
+    async def _release(self) -> Acted:
+        """End the override, also of a segment that cannot be seen: its plan follows when it can."""
         self.lease = None
-        assert self.observed is not None  # No approval without one.
-        level_percent = plan_level(self.segment, self.observed.dark)
-        plan = judge(self._plan(level_percent), self._site, self.observed, self.standing(), now_ms)
+        seen = self.observed
+        if seen is None:
+            return Acted("done", "no override is held; the local plan follows with the first reading", self.state())
+        level_percent = plan_level(self.segment, seen.dark)
+        self.target_percent = level_percent
+        plan = judge(self._plan(level_percent), self._site, seen, self.standing(), self._now_ms())
         if isinstance(plan, Refused):
             return Acted("failed", f"released, but {plan.rule}: {plan.reason}", self.state())
         return await self._set(plan, f"back to the local plan, {level_percent} %")
@@ -143,10 +182,12 @@ class SegmentControl:
         return f"level {command.level_percent} %"
 
     def state(self) -> str:
-        """One sentence for a person."""
+        """One sentence for a person; it says so if it is old."""
         seen = self.observed
         if seen is None:
             return "not observed yet"
-        lit = f"lit at {seen.level_percent} %" if seen.contactor_on else "off"
+        lit = f"lit at {seen.level_percent} %" if seen.commanded_on else "lit, not by command"
         night = {True: "night", False: "day", None: "night or day unknown, taken as night"}[seen.dark]
-        return f"{lit}, {night}"
+        text = f"{lit if seen.contactor_on else 'off'}, {night}"
+        age_ms = self._now_ms() - seen.at_ms
+        return text if age_ms <= OBSERVATION_AGE_MS_MAX else f"{age_ms // 1000} s ago: {text}; not known now"

@@ -5,6 +5,7 @@ import asyncio
 from agent.model.site import Cabinet
 from agent.process.client import LocalClient
 from agent.process.clock import Clock
+from agent.process.reply import fitting_text
 from agent.process.trustfiles import Trust
 from agent.runtime.courier import Courier
 from agent.runtime.journal import Journal
@@ -72,5 +73,5 @@ class Uplink:
             "backlog": sum(courier.backlog.values()),
         }
         if courier.figures.last_error and not courier.figures.is_connected:
-            figures["last broker error"] = courier.figures.last_error
+            figures["last broker error"] = fitting_text(courier.figures.last_error)
         return figures | {f"fleet rejected {why}": count for why, count in courier.rejected.items()}
