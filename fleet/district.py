@@ -12,7 +12,8 @@ from fleet.answers import (
 )
 from fleet.registry import Gateway, Latch, Point, Registry
 
-MODES = ("supervised", "autonomous", "local", "held")
+HELD = "held"
+MODES = ("supervised", "autonomous", "local", HELD)
 """The worst is last; a gateway is shown in its equipment's worst mode."""
 
 
@@ -38,7 +39,7 @@ def equipment_answer(gateway: Gateway, card: EquipmentCard, now_ms: int) -> Equi
         parent=card.parent,
         executor=card.executor,
         verbs=list(card.verbs),
-        mode=gateway.modes.get(card.id, ""),
+        mode=mode_of(gateway, card.id),
         latch=latch_answer(gateway.latches.get(card.id)),
         link=gateway.link(now_ms),
         points={name: point_answer(gateway, point, now_ms) for name, point in gateway.points.get(card.id, {}).items()},
@@ -53,12 +54,17 @@ def gateway_answer(gateway: Gateway, now_ms: int) -> GatewayAnswer:
         link=gateway.link(now_ms),
         last_seen_ms=gateway.seen_ms,
         software=gateway.software,
-        mode=worst_mode(gateway.modes.values()),
+        mode=worst_mode(mode_of(gateway, name) for name in {**gateway.modes, **gateway.latches}),
         rejected=gateway.rejected,
         backlog=gateway.backlog(),
         equipment=len(gateway.cards),
         held=dict(gateway.held),
     )
+
+
+def mode_of(gateway: Gateway, equipment_id: str) -> str:
+    """The mode last heard; a latch is heard before the next heartbeat tells the mode that follows from it."""
+    return HELD if equipment_id in gateway.latches else gateway.modes.get(equipment_id, "")
 
 
 def worst_mode(modes: Iterable[str]) -> str:
@@ -86,7 +92,7 @@ def points_message(gateway: Gateway, equipment_id: str, names: Iterable[str], no
     return PointsMessage(
         gateway=gateway.id,
         equipment=equipment_id,
-        mode=gateway.modes.get(equipment_id, ""),
+        mode=mode_of(gateway, equipment_id),
         latch=latch_answer(gateway.latches.get(equipment_id)),
         points={name: point_answer(gateway, points[name], now_ms) for name in names if name in points},
     )

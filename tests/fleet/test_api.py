@@ -99,6 +99,20 @@ async def test_the_values_of_a_lost_gateway_are_stale_never_live(
                 await asyncio.sleep(0.05)
 
 
+async def test_latched_equipment_is_held_before_its_heartbeat_says_so(
+    manager: Running, standin: Callable[..., StandIn]
+) -> None:
+    async with manager.live(standin()).connected() as gateway:
+        gateway.tell(gateway.voice.event("latch.set", "junction-1", "SR-02", "greens 1 and 2 together", "safety"))
+        await gateway.wait_acknowledged()
+        shown = (await manager.http.get("/api/equipment/gw-darcy/junction-1")).json()
+        assert (shown["mode"], shown["latch"]["rule"]) == ("held", "SR-02")
+        assert (await manager.http.get("/api/gateways")).json()[0]["mode"] == "held"
+        gateway.tell(gateway.voice.event("latch.reset", "junction-1", stream="safety"))
+        await gateway.wait_acknowledged()
+        assert (await manager.http.get("/api/equipment/gw-darcy/junction-1")).json()["latch"] is None
+
+
 async def test_history_gives_the_newest_values_oldest_first(manager: Running, standin: Callable[..., StandIn]) -> None:
     async with manager.live(standin()).connected() as gateway:
         for n in range(20):
