@@ -4,6 +4,7 @@ In production systemd does this; ``armoire run`` does it for one cabinet, the si
 """
 
 import asyncio
+import contextlib
 import ctypes
 import random
 import signal
@@ -109,12 +110,14 @@ async def _ended_before(process: asyncio.subprocess.Process, stop: asyncio.Event
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    process.terminate()
+    with contextlib.suppress(ProcessLookupError):  # It may end by itself just now.
+        process.terminate()
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

@@ -119,7 +119,7 @@ class Guard:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await self.records.open()
-        self._hold_what_may_be_lost()
+        self.hold_what_may_be_lost()
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
         try:
             async with self.server.serving(), asyncio.TaskGroup() as group:
@@ -136,7 +136,7 @@ class Guard:
                 await line.close()
             await self.records.close()
 
-    def _hold_what_may_be_lost(self) -> None:
+    def hold_what_may_be_lost(self) -> None:
         """A damaged ledger may have held latches: hold everything until somebody has looked at it on site."""
         if self.records.are_latches_known:
             return

@@ -51,20 +51,23 @@ class LocalServer:
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            # We are closing, at whatever point: the stream protocol would log a cancelled handler as a fault.
+            await self._attend(reader, writer)
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._clients.add(task)
         try:
             if len(self._clients) > CLIENTS_MAX:
                 self.rejected["busy"] += 1
-            elif not self._may_speak(writer):
+            elif not self.may_speak(*_credentials(writer)):
                 self.rejected["peer"] += 1
             else:
                 await self._converse(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # The peer went away; it has no claim on an answer.
-        except asyncio.CancelledError:
-            pass  # We are closing; the stream protocol would log a cancelled handler as a fault.
         finally:
             self._clients.discard(task)
             writer.close()
@@ -72,10 +75,8 @@ class LocalServer:
                 async with asyncio.timeout(1.0):
                     await writer.wait_closed()
 
-    def _may_speak(self, writer: asyncio.StreamWriter) -> bool:
-        """Root, our own user, or a member of an allowed group (SO_PEERCRED: filled in by the kernel at connect)."""
-        sock = writer.get_extra_info("socket")
-        _pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    def may_speak(self, uid: int, gid: int) -> bool:
+        """Root, our own user, or a member of an allowed group."""
         return uid in (0, os.getuid()) or gid in self._groups
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,8 +92,13 @@ class LocalServer:
                 self.rejected["slow"] += 1
                 return
             writer.write(frame(await self._reply(body)))
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
-                await writer.drain()
+            try:
+                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                    await writer.drain()
+            except TimeoutError:
+                self.rejected["slow"] += 1
+                writer.transport.abort()  # It does not read: what waits for it would wait for ever.
+                return
 
     async def _reply(self, body: bytes) -> Reply:
         try:
@@ -106,3 +112,10 @@ class LocalServer:
         except TimeoutError:
             self.rejected["slow"] += 1
             return Failed("no answer in time; if a command was under way its outcome is in the log")
+
+
+def _credentials(writer: asyncio.StreamWriter) -> tuple[int, int]:
+    """User and group of the peer (SO_PEERCRED: filled in by the kernel at connect, so nobody can claim it)."""
+    sock = writer.get_extra_info("socket")
+    _pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return uid, gid

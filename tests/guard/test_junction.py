@@ -9,6 +9,7 @@ from agent.model.observation import JunctionObserved, Quality
 from agent.safety.junction import BACKUP_TIME_S_MIN
 from simulators.signal_controller.traffic import Traffic
 from tests.guard.rig import FLASH, PATTERN_OID, JunctionRig, junction_rig
+from tests.waiting import wait_until
 
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 300}
@@ -327,9 +328,7 @@ async def test_a_command_cut_off_half_way_is_released_when_the_guard_stops() -> 
         sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
         rig.signals.fault("slow:0.2")
         task = asyncio.create_task(rig.guard.gatekeeper.submit(sealed))
-        async with asyncio.timeout(5):
-            while not rig.patterns:
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: bool(rig.patterns))
         task.cancel()
         await asyncio.wait((task,))
         await rig[J].release()

@@ -1,0 +1,185 @@
+"""The guard when its disk fails, hangs or is damaged: it goes on watching, tripping and holding."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agent.ledger.ledger import Ledger
+from agent.model.identity import EquipmentId
+from agent.wire.local import Failed, GetLog, GetSafetyRecords
+from tests.guard.rig import FLASH, JunctionRig, junction_rig
+
+J = "j-republique"
+PLAN_2 = {"plan": 2, "lease_s": 300}
+
+
+async def on_disk(rig: JunctionRig, statement: str) -> None:
+    """Do something to the guard's database that only its own connection can."""
+    await rig.guard.records._read(lambda ledger: ledger._database.execute(statement).fetchall())
+
+
+async def fail(rig: JunctionRig, how: str) -> None:
+    if how == "read-only":
+        await on_disk(rig, "PRAGMA query_only=1")
+    else:
+        await on_disk(rig, "PRAGMA max_page_count=1")  # The least it allows is what it has: full from now on.
+        text = "x" * 400
+        async with asyncio.timeout(20):
+            while not rig.guard.records.is_failing:
+                await rig.guard.records.event("filler", "", "", text)
+
+
+@asynccontextmanager
+async def hanging(rig: JunctionRig) -> AsyncIterator[None]:
+    """The disk accepts a request and does not come back from it."""
+    go_on = threading.Event()
+
+    def hang(_ledger: Ledger) -> None:
+        go_on.wait(30)
+
+    rig.guard.records._begin(hang)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+async def trips_as_ever(rig: JunctionRig) -> None:
+    rig.signals.fault("stuck_green:4")
+    await rig.run_until(lambda: rig[J].latch is not None)
+    await rig.tick()
+    assert rig.patterns[-2:] == [0, FLASH]
+    view = await rig.view(J)
+    assert view.mode == "held"
+    assert view.latch is not None
+
+
+async def test_with_a_disk_that_takes_nothing_the_guard_trips_holds_the_latch_and_says_so() -> None:
+    for how in ("read-only", "full"):
+        async with junction_rig() as rig:
+            await rig.run(1)
+            await fail(rig, how)
+            await trips_as_ever(rig)
+            await rig.guard.records.event("probe", "", "", "")
+            status = await rig.status()
+            assert int(str(status.figures["disk failures"])) >= 3
+            assert any("the disk takes no records" in warning for warning in status.warnings)
+            assert any("latched by SR-02" in warning for warning in status.warnings)
+
+
+async def test_sr_25_a_command_whose_counter_the_disk_did_not_take_is_not_carried_out() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await fail(rig, "read-only")
+        sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
+        outcome = await rig.submit(sealed)
+        assert (outcome.ended, outcome.rule) == ("failed", "")
+        assert "the disk did not take the command's counter" in outcome.reason
+        assert outcome.state.startswith("nothing was sent")
+        assert rig.patterns == []
+        await on_disk(rig, "PRAGMA query_only=0")
+        assert (await rig.submit(await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2))).ended == "done"
+        assert rig.patterns == [2]
+
+
+async def test_a_lease_ends_with_a_release_although_the_disk_fails() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        assert (await rig.submit(await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2))).ended == "done"
+        await fail(rig, "read-only")
+        await rig.run(301)
+        assert rig.patterns[-1] == 0
+
+
+async def test_a_latch_the_disk_did_not_take_is_written_as_soon_as_it_takes_anything() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await fail(rig, "read-only")
+        await trips_as_ever(rig)
+        await rig.guard.records.event("probe", "", "", "")
+        await on_disk(rig, "PRAGMA query_only=0")
+        await rig.guard.records.event("probe", "", "", "the disk is back")
+        assert not rig.guard.records.is_failing
+        await rig.vanish()
+        async with rig.guarding():
+            latch = rig[J].latch
+            assert latch is not None
+            assert (latch.rule, latch.flash_requested) == ("SR-02", True)
+
+
+async def test_a_reset_the_disk_did_not_take_leaves_the_latch() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await trips_as_ever(rig)
+        rig.signals.fault("stuck_green:4", on=False)
+        rig.stand_at_the_cabinet()
+        await rig.run(15)
+        sealed = await rig.sealed(rig.people.technician, J, "reset")
+        counter_is_stored = rig.guard.records.store_counter
+
+        async def store_and_fail(kid: str, counter: int) -> None:
+            await counter_is_stored(kid, counter)
+            await on_disk(rig, "PRAGMA query_only=1")
+
+        rig.guard.records.store_counter = store_and_fail  # type: ignore[method-assign]
+        outcome = await rig.submit(sealed)
+        assert (outcome.ended, outcome.reason) == ("failed", "the disk did not take the reset; it stays latched")
+        assert rig[J].latch is not None
+
+
+async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        async with hanging(rig):
+            before = rig._ticks
+            await trips_as_ever(rig)
+            await rig.run(10)
+            assert rig._ticks - before > 100
+            assert rig.guard.records._waiting > 3
+        await rig.guard.records.event("probe", "", "", "")
+        assert [entry.kind for entry in await rig.log("trip", "trip.flash", "latch.set")] == [
+            "latch.set",
+            "trip",
+            "trip",
+            "trip.flash",
+        ]
+
+
+async def test_a_disk_that_hangs_for_long_loses_records_by_count_and_no_memory() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        async with hanging(rig):
+            for number in range(200):
+                rig.guard.records.note("noise", J, "", f"number {number}")
+            assert rig.guard.records._waiting == 64
+            assert "does not keep up" in (await rig.status()).warnings[0]
+        await rig.guard.records.event("probe", "", "", "")
+        assert len(await rig.log("noise")) == 63
+
+
+async def test_a_ledger_that_cannot_be_read_fails_the_question_and_nothing_else() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await on_disk(rig, "ALTER TABLE links RENAME TO moved")
+        for request in (GetLog("", 10), GetSafetyRecords(rig.guard.records.head.epoch, 0, 10)):
+            reply = await rig.client.ask(request)
+            assert isinstance(reply, Failed)
+            assert "cannot be read" in reply.text
+        await trips_as_ever(rig)
+
+
+async def test_a_ledger_too_damaged_to_know_its_latches_holds_everything_until_a_reset_on_site() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await rig.vanish()
+        ledger = rig.site.parent / "state" / "guard.db"
+        ledger.write_bytes(b"\0" * 4096 + ledger.read_bytes()[4096:])
+        async with rig.guarding():
+            rig.guard.hold_what_may_be_lost()
+            assert rig.guard.records.latches[EquipmentId(J)].rule == "SR-13"
+            await rig.run(1)
+            assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).rule == "SR-13"
+            rig.stand_at_the_cabinet()
+            await rig.run(12)
+            assert (await rig.ask(rig.people.technician, J, "reset")).ended == "done"
