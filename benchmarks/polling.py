@@ -32,8 +32,9 @@ METHOD = (
     "stored with an fsync, carried over the broker, verified and stored by the fleet manager and acknowledged by a signed "
     "ack. Counted are the changes the manager has made durable in a window of "
     f"{WINDOW_S} s after {SETTLE_S} s of running; after the windows the agent's journal must become acknowledged up to "
-    "where it ended then. The bound reads the same registers as often in the same run, from the same devices, with a "
-    "hand-made asyncio client that keeps the newest values and nothing else (`benchmarks/bare_reader.py`). CPU seconds "
+    "where it ended then. Two bounds read the same registers as often in the same run, from the same devices, with a "
+    "hand-made asyncio client (`benchmarks/bare_reader.py`): one keeps the newest values and nothing else, the other also "
+    "publishes every read as JSON with QoS 1; neither stores or signs anything. CPU seconds "
     "are the agent's own, all threads; broker, manager and devices share the two cores with it."
 )
 
@@ -90,27 +91,29 @@ def _one(run: Run, load: Load, table: Table) -> None:
     devices = Child(("-m", "benchmarks.devices", *map(str, ports)), folder / "devices.log")
     with devices:
         devices.wait_for("the devices listen", lambda: all(listens(port) for port in ports))
-        ours = _agent(run, folder, load, ports, table)
-        bound = _bare(run, folder, load, ports, table)
-    ratios = [mine / bare for mine, bare in zip(ours, bound, strict=True)]
-    table.add(f"{load.words}: agent : bare reader", "ratio of CPU-s", ratios, "≤ 2.5")
+        with town(folder, [GATEWAY]) as place:
+            ours = _agent(run, place, load, ports, table)
+            reading = _bare(run, "bare reader", 0, load, ports, table)
+            publishing = _bare(run, "bare reader that publishes", place.broker, load, ports, table)
+    ratio = "ratio of CPU-s"
+    table.add(f"{load.words}: agent : bare reader", ratio, _divided(ours, reading))
+    table.add(f"{load.words}: agent : bare reader that publishes", ratio, _divided(ours, publishing), "≤ 2.5")
 
 
-def _agent(run: Run, folder: Path, load: Load, ports: list[int], table: Table) -> list[float]:
+def _agent(run: Run, place: Town, load: Load, ports: list[int], table: Table) -> list[float]:
     """Measure our agent; return its CPU seconds per 100,000 points, window by window."""
     rss: list[float] = []
-    with town(folder, [GATEWAY]) as place:
-        site = _site(place, load, ports)
-        with place.agent(site) as agent:
-            socket = site.parent / "state" / "agent.sock"
-            agent.wait_for("the agent answers", socket.exists)
-            _pause(run, f"{load.words}: settling", run.count(SETTLE_S, 3))
-            readings = [_read(place, agent, socket)]
-            for _ in range(run.count(WINDOWS, 1)):
-                _pause(run, f"{load.words}: agent", run.count(WINDOW_S, 4))
-                readings.append(_read(place, agent, socket))
-                rss.append(memory(agent.pid).rss_mb)
-            table.remarks.append(f"{load.words}: {asyncio.run(_drain(socket))}")
+    site = _site(place, load, ports)
+    with place.agent(site) as agent:
+        socket = site.parent / "state" / "agent.sock"
+        agent.wait_for("the agent answers", socket.exists)
+        _pause(run, f"{load.words}: settling", run.count(SETTLE_S, 3))
+        readings = [_read(place, agent, socket)]
+        for _ in range(run.count(WINDOWS, 1)):
+            _pause(run, f"{load.words}: agent", run.count(WINDOW_S, 4))
+            readings.append(_read(place, agent, socket))
+            rss.append(memory(agent.pid).rss_mb)
+        table.remarks.append(f"{load.words}: {asyncio.run(_drain(socket))}")
     spans = list(pairwise(readings))
     stored = [after.stored - before.stored for before, after in spans]
     took_s = [after.at_s - before.at_s for before, after in spans]
@@ -128,21 +131,20 @@ def _agent(run: Run, folder: Path, load: Load, ports: list[int], table: Table) -
     return per_100k
 
 
-def _bare(run: Run, folder: Path, load: Load, ports: list[int], table: Table) -> list[float]:
-    """Measure the bound; return its CPU seconds per 100,000 points, window by window."""
-    per_port = load.devices // PORTS
-    numbers = (load.period_ms, per_port, load.registers, *ports)
+def _bare(run: Run, name: str, broker: int, load: Load, ports: list[int], table: Table) -> list[float]:
+    """Measure a bound; return its CPU seconds per 100,000 points, window by window."""
+    numbers = (broker, load.period_ms, load.devices // PORTS, load.registers, *ports)
     rates, per_100k = [], []
-    with Child(("-m", "benchmarks.bare_reader", *map(str, numbers)), folder / "bare.log") as reader:
+    with Child(("-m", "benchmarks.bare_reader", *map(str, numbers)), run.new_folder("b") / "log") as reader:
         reader.wait_for("the bare reader reads", reader.said)
         for _ in range(run.count(WINDOWS, 1)):
             before, before_s, began_s = _last(reader), cpu_s(reader.pid), time.monotonic()
-            _pause(run, f"{load.words}: bare reader", run.count(WINDOW_S, 4))
+            _pause(run, f"{load.words}: {name}", run.count(WINDOW_S, 4))
             points = (_last(reader) - before) * load.registers
             rates.append(points / (time.monotonic() - began_s))
             per_100k += _per_100k([cpu_s(reader.pid) - before_s], [points])
-    table.add(f"{load.words}: bare reader's points", "1/s", rates, f"{load.due_per_s:,.0f} due")
-    table.add(f"{load.words}: bare reader", "CPU-s/100k points", per_100k)
+    table.add(f"{load.words}: {name}'s points", "1/s", rates, f"{load.due_per_s:,.0f} due")
+    table.add(f"{load.words}: {name}", "CPU-s/100k points", per_100k)
     return per_100k
 
 
