@@ -247,16 +247,20 @@ class Courier:
         """Send links as the streams want them; wait for something to happen in between."""
         room = asyncio.Semaphore(PUBLISHING_MAX)
         async with asyncio.TaskGroup() as group:
+            away: set[str] = set()
             while True:  # Until the connection ends.
                 self._wake.clear()
                 self._take_heads()
                 await self._tick()
-                want = self._lanes.want(self._clock.now_ms())
-                if want is None:
-                    wait_ms = self._lanes.wait_ms(self._clock.now_ms())
-                    await self._wait_woken(IDLE_S if wait_ms is None else min(IDLE_S, wait_ms / 1000 + 0.001))
-                elif not await self._send_links(transport, want, room, group):
-                    await self._wait_woken(FETCH_PAUSE_S)  # The source is away, or its epoch has changed.
+                want = self._lanes.want(self._clock.now_ms(), away)
+                if want is not None:
+                    if not await self._send_links(transport, want, room, group):
+                        away.add(want.stream)  # Its source has nothing to give now; the others go on.
+                    continue
+                wait_ms = self._lanes.wait_ms(self._clock.now_ms())
+                wait_s = IDLE_S if wait_ms is None else min(IDLE_S, wait_ms / 1000 + 0.001)
+                await self._wait_woken(FETCH_PAUSE_S if away else wait_s)
+                away.clear()
 
     async def _send_links(
         self, transport: Transport, want: Want, room: asyncio.Semaphore, group: asyncio.TaskGroup

@@ -1,7 +1,9 @@
 """Where the courier gets links from: the agent's own journal, and the guard behind its socket."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from agent.process.client import LocalClient, PeerDownError
@@ -9,11 +11,13 @@ from agent.runtime.journal import STREAMS, Journal
 from agent.wire import envelope
 from agent.wire.local import GetSafetyRecords, SafetyRecords, TellFleetSeen
 from agent.wire.messages import StreamHead
-from agent.wire.streams import NO_HASH, Link
+from agent.wire.streams import NO_HASH, WINDOW_LINKS, Link
 
 GUARD_POLL_S = 0.5
 """How often the guard is asked for new records; an alarm of its own waits that long at most."""
 GUARD_TIMEOUT_S = 5.0
+SAID_MAX = 16
+"""Fleet messages waiting for the guard."""
 
 
 class LinkSource(Protocol):
@@ -97,13 +101,17 @@ class JournalLinks:
 class GuardLinks:
     """The guard's safety stream. The guard seals, verifies acks and trims; here it is only carried.
 
-    While the guard is away its stream stands still; nothing else does.
+    One task talks to the guard and everything else reads what it brought: while the guard is away or slow its stream
+    stands still, and nothing else does.
     """
 
     def __init__(self, client: LocalClient) -> None:
         self._client = client
         self._head: StreamHead | None = None
         self._acked: StreamHead | None = None
+        self._links: deque[Link] = deque()
+        self._said: deque[tuple[str, bytes]] = deque(maxlen=SAID_MAX)
+        self._something_said = asyncio.Event()
 
     @property
     def heads(self) -> Sequence[StreamHead]:
@@ -120,46 +128,62 @@ class GuardLinks:
         return self.acked
 
     async def sealed_after(self, stream: str, epoch: int, seq: int, limit: int) -> Sequence[Link]:
-        """Links above ``seq``; none while the guard is away."""
-        records = await self._ask(epoch, seq, limit)
-        if records is None or records.head.epoch != epoch:
+        """Links above ``seq``, as far as the guard has handed them over."""
+        if self._head is None or self._head.epoch != epoch:
             return []
-        return [Link(number, envelope.digest(sealed), sealed) for number, sealed in records.records]
+        return [link for link in self._links if link.seq > seq][:limit]
 
     async def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
-        """Known for the newest record only: the guard compares the others itself."""
-        head = self._head
-        return head.hash if head is not None and (head.epoch, head.seq) == (epoch, seq) else None
+        """Known for what was handed over; the guard compares the others itself."""
+        if self._head is None or self._head.epoch != epoch:
+            return None
+        return next((link.hash for link in self._links if link.seq == seq), None)
 
     async def acknowledged(self, ack: StreamHead) -> None:
         """The guard opens the ack itself, see ``fleet_message``."""
 
     async def fleet_message(self, topic: str, sealed: bytes) -> None:
-        """Hand the guard what the fleet said."""
-        try:
-            await self._client.ask(TellFleetSeen(topic, sealed), GUARD_TIMEOUT_S)
-        except PeerDownError:
-            return  # It asks for nothing and misses nothing: acks are cumulative, states repeat.
+        """Hand the guard what the fleet said, soon. Acks are cumulative and states repeat: the newest are enough."""
+        self._said.append((topic, sealed))
+        self._something_said.set()
 
     async def regressed(self, stream: str, seq: int) -> None:
         """Nothing kept here to send again."""
 
     async def follow(self, changed: Callable[[], None]) -> None:
-        """Ask the guard again and again."""
+        """Tell the guard what the fleet said and fetch what the guard recorded, again and again."""
         while True:  # Until the courier is stopped.
-            before = self._head
-            head = before or StreamHead("safety", 0, 0, NO_HASH)
-            await self._ask(head.epoch, head.seq, 1)
-            if self._head != before:
+            self._something_said.clear()
+            before = (self._head, len(self._links))
+            try:
+                while self._said:
+                    await self._client.ask(TellFleetSeen(*self._said.popleft()), GUARD_TIMEOUT_S)
+                await self._fetch()
+            except PeerDownError:
+                self._said.clear()
+            if (self._head, len(self._links)) != before:
                 changed()
-            await asyncio.sleep(GUARD_POLL_S)
+            if self._head is None or not self._links or self._links[-1].seq == self._head.seq:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GUARD_POLL_S):
+                        await self._something_said.wait()
 
-    async def _ask(self, epoch: int, seq: int, limit: int) -> SafetyRecords | None:
-        try:
-            reply = await self._client.ask(GetSafetyRecords(epoch, seq, limit), GUARD_TIMEOUT_S)
-        except PeerDownError:
-            return None
+    async def _fetch(self) -> None:
+        """Take what follows the links we hold; begin anew if the guard's epoch is another."""
+        head = self._head or StreamHead("safety", 0, 0, NO_HASH)
+        after = self._links[-1].seq if self._links else (self._acked.seq if self._acked else 0)
+        room = WINDOW_LINKS * 2 - len(self._links)
+        reply = await self._client.ask(GetSafetyRecords(head.epoch, after, max(1, room)), GUARD_TIMEOUT_S)
         if not isinstance(reply, SafetyRecords):
-            return None
+            raise PeerDownError(f"the guard answered with {type(reply).__name__}")
+        if reply.head.epoch != head.epoch:
+            self._links.clear()
+        elif room > 0:
+            self._links.extend(
+                Link(seq, envelope.digest(sealed), sealed)
+                for seq, sealed in reply.records
+                if not self._links or seq > self._links[-1].seq
+            )
         self._head, self._acked = reply.head, reply.acked
-        return reply
+        while self._links and self._links[0].seq <= reply.acked.seq:
+            self._links.popleft()

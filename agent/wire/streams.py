@@ -18,7 +18,7 @@ stays whole (``docs/wire.md``).
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from agent.wire.messages import HASH_BYTES, Batch, Event, StreamHead, Value
@@ -308,11 +308,15 @@ class Lanes:
         self._outbounds = sorted(outbounds, key=lambda each: PRIORITY.index(each.stream))
         self._pacer = pacer
 
-    def want(self, now_ms: int) -> Want | None:
-        """The next links to fetch and send, None if there are none or they must wait."""
+    def want(self, now_ms: int, away: Collection[str] = ()) -> Want | None:
+        """The next links to fetch and send, None if there are none or they must wait.
+
+        Args:
+            away: streams whose source gives nothing at the moment.
+        """
         backlog_may_go = self._pacer.wait_ms(now_ms) == 0
         for outbound in self._outbounds:
-            want = outbound.want()
+            want = None if outbound.stream in away else outbound.want()
             if want is not None and (backlog_may_go or not self._is_paced(outbound)):
                 return want
         return None
