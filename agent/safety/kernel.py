@@ -211,11 +211,9 @@ def may_refresh(lease: Lease, site: Site, observed: Observed | None, standing: S
     """Whether a lease in force may be told to the equipment again; None if so.
 
     The rules of its command, but for those that only its beginning had to satisfy: who signed, and for a flash that the
-    controller was not yet flashing and had not been asked lately. The observer's own flash is always kept up.
+    controller was not yet flashing and had not been asked lately.
     """
     command = lease.approved.command
-    if lease.lasts_until_reset:
-        return None
     equipment = site.equipment.get(command.equipment)
     rules = HELD.get((type(command), type(equipment)))
     if equipment is None or rules is None:

@@ -20,12 +20,6 @@ class Lease:
     approved: Approved[Leased]
     ends_at_ms: int
 
-    @property
-    def lasts_until_reset(self) -> bool:
-        """Whether this is the observer's own flash, which ends with its latch and not before."""
-        command = self.approved.command
-        return isinstance(command, RequestFlash) and command.origin.role is Role.LOCAL_PLAN
-
 
 def granted(approved: Approved[Leased]) -> Lease:
     """The lease of an approved command, counted from its approval."""
@@ -39,8 +33,6 @@ def fleet_is_silent(now_ms: int, fleet_seen_at_ms: int | None, site: Site) -> bo
 
 def due(lease: Lease, now_ms: int, fleet_silent: bool) -> str | None:
     """Why a lease must end now, or None. Operators' leases also end when the fleet falls silent (SR-11)."""
-    if lease.lasts_until_reset:
-        return None
     if now_ms >= lease.ends_at_ms:
         return "the lease has ended"
     if fleet_silent and lease.approved.command.origin.role is Role.OPERATOR:

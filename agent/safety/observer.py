@@ -261,7 +261,7 @@ def react(trips: tuple[Trip, ...], standing: Standing, now_ms: int, unix_ms: int
     """Answer what the observer saw at one piece of equipment.
 
     The first cause is kept: a later trip changes a latch only by asking for flash. Flash is asked once per latch and
-    held until the latch is reset on site (``Lease.lasts_until_reset``).
+    not repeated: the controller's watchdog ends it, and its own conflict monitor has the last word.
 
     Args:
         standing: as it is before this reaction; its latch is the newest one.

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from agent.model.command import Command, Origin
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, due, fleet_is_silent, granted
-from agent.safety.observer import Response, Trip, react
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused
 from tests.safety.facts import (
@@ -30,7 +29,6 @@ from tests.safety.facts import (
     SITE,
     TAGGED_OUT,
     TECHNICIAN,
-    UNIX_MS,
     J,
     by,
 )
@@ -42,13 +40,6 @@ def lease(command: Any = PLAN, standing: Standing = NOTHING) -> Lease:
     approved = judge(command, SITE, SEEN[command.equipment], standing, NOW_MS)
     assert isinstance(approved, Approved), approved
     return granted(approved)
-
-
-def observers_flash() -> Lease:
-    trip = Trip("SR-02", J, "groups 1 and 2 at once", (), Response.FLASH)
-    flash = react((trip,), Standing(), NOW_MS, UNIX_MS).flash
-    assert flash is not None
-    return granted(flash)
 
 
 def test_a_lease_is_counted_from_its_approval() -> None:
@@ -78,15 +69,6 @@ def test_sr_11_a_fleet_never_seen_is_silent() -> None:
     assert fleet_is_silent(NOW_MS, None, SITE)
     assert fleet_is_silent(NOW_MS, NOW_MS - 120_000, SITE)
     assert not fleet_is_silent(NOW_MS, NOW_MS - 119_999, SITE)
-
-
-def test_the_observers_own_flash_ends_with_its_latch_only() -> None:
-    held = observers_flash()
-    assert held.lasts_until_reset
-    assert due(held, held.ends_at_ms + 10**9, True) is None
-    assert may_refresh(held, SITE, None, LATCHED, NOW_MS) is None
-    assert not lease(FLASH).lasts_until_reset
-    assert not lease(LEVEL).lasts_until_reset
 
 
 def refusal(held: Lease, standing: Standing = NOTHING, now_ms: int = NOW_MS, **seen: Any) -> Refused | None:
