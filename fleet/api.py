@@ -10,7 +10,7 @@ import structlog
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import JSONBody, PathParameter, QueryParameter, SkipValidation
@@ -166,6 +166,8 @@ async def stream(room: Room) -> ServerSentEvent:
 
 
 async def _messages(room: ControlRoom) -> AsyncIterator[ServerSentEventMessage]:
+    if len(room.broadcast) >= BROWSERS_MAX:  # Others came in the same moment: the page tries again by itself.
+        return
     with room.broadcast.listening() as queue:
         yield ServerSentEventMessage(comment="listening", data=None)
         while True:  # Until the browser leaves or the manager ends.
@@ -191,12 +193,25 @@ def _malformed(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         return _error(404, f"nothing at {request.url.path}; the API is described at /schema")
     extra = error.extra if isinstance(error.extra, list) else []
     problems = [f"{each.get('key', '')}: {each.get('message', '')}" for each in extra if isinstance(each, dict)]
+    if problems == ["data: 'data'"]:  # How the framework says that there is none.
+        problems = ["the body is empty; send a JSON object"]
     return _error(error.status_code, "; ".join([str(error.detail).partition(" for ")[0], *problems]))
 
 
 def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[ErrorAnswer]:
     del request, error
     return _error(400, "the body is nested too deeply")
+
+
+def _not_text(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[ErrorAnswer]:
+    del request, error
+    return _error(400, "the body is not UTF-8")
+
+
+def _no_such_file(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
+    """A path no file system takes: a NUL in it, a name too long, a file where a folder would be."""
+    del error
+    return _error(404, f"nothing at {request.url.path[:200]!r}; the API is described at /schema")
 
 
 def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:
@@ -217,6 +232,7 @@ def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
             directories=[leaflet],
             cache_control=CacheControlHeader(max_age=86_400),
             include_in_schema=False,
+            exception_handlers={ValueError: _no_such_file, InternalServerException: _no_such_file},
         ),
         create_static_files_router(
             path="/",
@@ -224,6 +240,7 @@ def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
             html_mode=True,
             cache_control=CacheControlHeader(no_cache=True),
             include_in_schema=False,
+            exception_handlers={ValueError: _no_such_file, InternalServerException: _no_such_file},
         ),
     ]
     handlers: list[ControllerRouterHandler] = [
@@ -237,6 +254,7 @@ def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
             AskError: _said,
             HTTPException: _malformed,
             RecursionError: _too_deep,
+            UnicodeDecodeError: _not_text,
             Exception: _unforeseen,
         },
         openapi_config=OpenAPIConfig(

@@ -122,16 +122,16 @@ class Commands:
         )
         if request.dry_run:
             return self._rehearsed(command, gateway)
-        if len(self._open) >= OPEN_MAX:
-            raise AskError(429, f"{OPEN_MAX} commands are still open: wait until some have ended")
         if command.status == AWAITING:
             command = msgspec.structs.replace(
                 command,
                 not_after_ms=now_ms + APPROVAL_MS,
                 reason=f"{request.verb} needs a second person: another operator must approve it within 5 minutes",
             )
-            await self._stored(lambda connection: command_rows.add(connection, command, b""))
-            self._note(command)
+            async with self._turn:
+                self._check_room()
+                await self._stored(lambda connection: command_rows.add(connection, command, b""))
+                self._note(command)
             return command
         return await self._send(command, (operator,), is_new=True)
 
@@ -187,6 +187,8 @@ class Commands:
 
     async def _send(self, command: CommandAnswer, signers: tuple[Operator, ...], *, is_new: bool) -> CommandAnswer:
         async with self._turn:  # Counters must leave in the order they were given out.
+            if is_new:
+                self._check_room()
             gateway = self._addressee(command.gateway, command.equipment)
             kid = signers[0].signer.kid.decode()
             counter = 1 + max(self._counters.get(kid, 0), gateway.counters.get(kid, 0))
@@ -257,6 +259,11 @@ class Commands:
         found = await self._stored(lambda connection: command_rows.one(connection, command.command_id))
         self._open.pop(command.command_id, None)
         return found or command
+
+    def _check_room(self) -> None:
+        """In one's turn only: many who ask in the same moment would all find the same room."""
+        if len(self._open) >= OPEN_MAX:
+            raise AskError(429, f"{OPEN_MAX} commands are still open: wait until some have ended. Nothing was sent")
 
     def _note(self, command: CommandAnswer) -> None:
         self._open[command.command_id] = command

@@ -106,7 +106,7 @@ class ControlRoom:
         return self.ingest.ring
 
     async def run(self) -> None:
-        """Work until cancelled, then commit what has arrived and close the database."""
+        """Work until cancelled, then commit one last group and close the database."""
         self.writer.start()
         try:
             await self.commands.load()

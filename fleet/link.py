@@ -7,6 +7,7 @@ the gateways, which go back to their last signed ack.
 import asyncio
 import logging
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -161,6 +162,7 @@ class FleetLink:
             keepalive=KEEPALIVE_S,
             timeout=TIMEOUT_S,
             tls_context=self._broker.tls,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             max_inflight_messages=INFLIGHT_MAX,
             queue_type=_straight_to(self._receive),
             logger=_SILENT,

@@ -48,7 +48,7 @@ class Origins:
         if method in SAFE_METHODS:
             return ""
         origin = headers.get("origin")
-        if origin is not None and (urlsplit(origin).scheme not in {"http", "https"} or _authority(origin) != host):
+        if origin is not None and _authority(origin) != host:
             return f"a page of {origin[:100]!r} may not command: open the console at the manager's own address"
         if headers.get("sec-fetch-site", "none") not in SAME_SITE:
             return "a page of another site may not command: open the console at the manager's own address"
@@ -71,10 +71,12 @@ class Origins:
 
 
 def _authority(origin: str) -> str:
+    """Host and port of a web page's origin; empty, which no host is, for anything else."""
     try:
-        return urlsplit(origin).netloc
+        parts = urlsplit(origin)
     except ValueError:
         return ""
+    return parts.netloc if parts.scheme in {"http", "https"} else ""
 
 
 def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:

@@ -84,7 +84,7 @@ class Writer:
         return await future
 
     async def stop(self) -> None:
-        """Commit what has arrived and end."""
+        """Commit one last group and end."""
         self._stopping.set()
         self._wake.set()
         await asyncio.to_thread(self._thread.join, STOP_S)
@@ -103,9 +103,11 @@ class Writer:
             self._call(_resolve, self.ended, None)
 
     def _work(self) -> None:
-        # Ends when told to and everything that had arrived is done.
-        while not self._stopping.is_set() or self._arrivals or self._works:
+        # Ends when told to, with one last group; what still waits then was not acknowledged and comes again.
+        is_last = False
+        while not is_last:
             self._wake.wait(RETRY_S)
+            is_last = self._stopping.is_set()
             self._wake.clear()
             while self._works:
                 self._do(*self._works.popleft())

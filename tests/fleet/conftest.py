@@ -22,6 +22,7 @@ from fleet.link import Broker, FleetLink
 from fleet.origin import Origins
 from fleet.server import WebServer
 from tests.fleet import broker
+from tests.fleet.intake import Bench
 from tests.fleet.standin import LiveGateway, StandIn
 
 CITY = CityId("dijon")
@@ -57,6 +58,13 @@ def standin(trust_folder: Path) -> Callable[..., StandIn]:
         return StandIn(CITY, GatewayId(gateway), agent, guard, **fields)
 
     return make
+
+
+@pytest.fixture
+def bench(tmp_path: Path, trust: Trust) -> Iterator[Bench]:
+    made = Bench(tmp_path / "fleet.db", trust)
+    yield made
+    made.store.close()
 
 
 @pytest.fixture

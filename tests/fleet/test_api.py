@@ -138,6 +138,9 @@ async def test_history_gives_the_newest_values_oldest_first(manager: Running, st
         ("/api/nothing", 404, "the API is described at /schema"),
         ("/../pyproject.toml", 404, "nothing at"),
         ("/leaflet/../../apps.py", 404, "nothing at"),
+        ("/%00", 404, "nothing at"),
+        ("/" + 300 * "a", 404, "nothing at"),
+        ("/index.html/x", 404, "nothing at"),
     ],
 )
 async def test_an_error_says_in_words_what_happened(manager: Running, path: str, status: int, words: str) -> None:
@@ -168,6 +171,7 @@ async def test_the_console_leaflet_schema_and_figures_are_served_with_a_strict_p
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[::1"},
         {"sec-fetch-site": "cross-site"},
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
@@ -187,7 +191,7 @@ async def test_our_own_page_may_command(manager: Running) -> None:
     assert (await manager.http.post("/api/commands", json=body, headers=headers)).status_code == 404
 
 
-@given(host=st.text(max_size=40), origin=st.text(max_size=40))
+@given(host=st.text(max_size=40), origin=st.text(max_size=40) | st.text("[]:/@1.", max_size=9).map("http://{}".format))
 def test_no_header_breaks_the_check_of_origins(host: str, origin: str) -> None:
     origins = Origins()
     headers = {"host": host, "origin": origin, "content-type": "application/json"}
@@ -210,7 +214,7 @@ async def test_a_body_too_large_or_not_json_is_refused(manager: Running) -> None
     headers = {"content-type": "application/json"}
     large = await manager.http.post("/api/commands", content=b"[" * 100_000, headers=headers)
     assert large.status_code == 413
-    for content in (b"", b"{", b"\xff\xfe", b"[" * 5_000, b'{"verb":"\\ud800"}'):
+    for content in (b"", b"{", b"\xff\xfe", b'{"verb":"\xff"}', b"[" * 5_000, b'{"verb":"\\ud800"}'):
         answer = await manager.http.post("/api/commands", content=content, headers=headers)
         assert answer.status_code == 400, content[:20]
         assert answer.json()["detail"]

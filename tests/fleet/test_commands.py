@@ -178,6 +178,22 @@ async def test_no_result_in_time_is_unknown_and_a_late_one_is_still_told(
     assert "command.late-result" in kinds
 
 
+async def test_many_in_the_same_moment_find_no_more_room_than_one_after_the_other(
+    manager: Running, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.commands.OPEN_MAX", 3)
+    gateway = manager.live(standin())
+    gateway.answer = lambda _command: None
+    async with gateway.connected():
+        await known(manager)
+        equipment = ["segment-1", "segment-1", "segment-1", "segment-1", "junction-1", "junction-1"]
+        verbs = ["set-level"] * 4 + ["flash"] * 2  # A flash waits for a second person: it is open too.
+        answers = await asyncio.gather(
+            *(ask(manager, verb, thing, wait_s=0) for verb, thing in zip(verbs, equipment, strict=True))
+        )
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 3
+
+
 async def test_nobody_approves_and_the_command_expires(
     manager: Running, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:

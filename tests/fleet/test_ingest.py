@@ -2,70 +2,24 @@
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Table, func, select
+from sqlalchemy import select
 
 from agent.wire import sealing, topics
-from agent.wire.messages import SCHEMA, CommandMessage, StreamHead, Value
+from agent.wire.messages import Value
 from agent.wire.streams import NO_HASH, Link
-from fleet import changes, command_rows, schema, store
-from fleet.answers import CommandAnswer
+from fleet import changes, schema, store
 from fleet.changes import Change
 from fleet.folder import Trust
-from fleet.ingest import Arrival, Ingest
+from fleet.ingest import Arrival
 from fleet.standing import full_name, split_name
-from fleet.store import Store
-from tests.fleet.conftest import CITY
+from tests.fleet.intake import Bench
 from tests.fleet.standin import StandIn, unix_ms
-
-Message = tuple[str, bytes]
-
-
-class Bench:
-    """Ingest on a database, one transaction at a time."""
-
-    def __init__(self, path: Path, trust: Trust) -> None:
-        self.trust = trust
-        self.store = Store(path)
-        self.ingest = Ingest(CITY, trust.ring, trust.director, self.store.standing(), 7)
-
-    def take(self, *messages: Message, now_ms: int = 0) -> list[Change]:
-        now_ms = now_ms or unix_ms()
-        with self.store.engine.begin() as connection:
-            self.ingest.take([Arrival(*message) for message in messages], connection, now_ms)
-        return self.ingest.committed(now_ms)
-
-    def heads(self, told: Iterable[Change], gateway: str = "gw-darcy") -> dict[str, StreamHead]:
-        """What the ack among the changes says."""
-        sealed = next(each.sealed for each in told if isinstance(each, changes.AckDue) and each.gateway == gateway)
-        topic = topics.parse(f"armoire/1/{CITY}/{gateway}/down/ack")
-        ack = sealing.open_ack(self.trust.ring, sealed, topic, unix_ms())
-        assert ack.term == 7
-        return {head.stream: head for head in ack.heads}
-
-    def count(self, table: Table) -> int:
-        return self.store.read(
-            lambda connection: connection.execute(select(func.count()).select_from(table)).scalar() or 0
-        )
-
-    def kinds(self) -> list[str]:
-        return [event.kind for event in self.store.read(lambda connection: store.events(connection, 100))][::-1]
-
-    def rejections(self) -> dict[tuple[str, str], int]:
-        return dict(self.ingest.standing.rejections)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, trust: Trust) -> Iterable[Bench]:
-    made = Bench(tmp_path / "fleet.db", trust)
-    yield made
-    made.store.close()
 
 
 def values(told: Iterable[Change]) -> dict[str, Value]:
@@ -315,57 +269,6 @@ def test_a_latch_is_remembered_until_it_is_cleared(bench: Bench, standin: Callab
     assert (latch.rule, latch.reason) == ("SR-02", "greens 1 and 2 together")
     bench.take(voice.event("latch.cleared", "junction-1", stream="safety"))
     assert not bench.store.registry().gateways["gw-darcy"].latches
-
-
-def sent(
-    command_id: str, gateway: str = "gw-darcy", equipment: str = "segment-1", status: str = "sent"
-) -> CommandAnswer:
-    return CommandAnswer(
-        command_id, status, "", "", "", gateway, equipment, "set-level", {"level_percent": 60}, "alice", [],
-        unix_ms(), unix_ms() + 20_000, 0,
-    )  # fmt: skip
-
-
-def asked(command_id: str, equipment: str = "segment-1") -> CommandMessage:
-    return CommandMessage(SCHEMA, command_id, "gw-darcy", equipment, "set-level", {}, bytes(16), 1, 0, 0, None, None)
-
-
-def test_a_result_ends_its_command_once(bench: Bench, standin: Callable[..., StandIn]) -> None:
-    voice = standin()
-    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1"), b"sealed"))
-    result = voice.outcome(asked("c1"), "refused", "LR-01", "below the floor")
-    told = bench.take(voice.birth(), result, result)
-    [concluded] = [each.command for each in told if isinstance(each, changes.Concluded)]
-    assert (concluded.status, concluded.rule, concluded.reason) == ("refused", "LR-01", "below the floor")
-    assert bench.count(schema.results) == 1
-
-
-def test_a_result_of_another_gateway_ends_nothing_of_ours(bench: Bench, standin: Callable[..., StandIn]) -> None:
-    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", gateway="gw-monge"), b""))
-    bench.take(standin().outcome(asked("c1")))
-    assert bench.store.read(lambda connection: command_rows.one(connection, "c1")).status == "sent"  # type: ignore[union-attr]
-    assert bench.kinds() == ["command.elsewhere"]
-
-
-def test_a_late_result_replaces_unknown_and_is_told(bench: Bench, standin: Callable[..., StandIn]) -> None:
-    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", status="unknown"), b""))
-    bench.take(standin().outcome(asked("c1")))
-    assert bench.store.read(lambda connection: command_rows.one(connection, "c1")).status == "done"  # type: ignore[union-attr]
-    assert bench.kinds() == ["command.late-result"]
-
-
-def test_the_agent_cannot_report_done_for_the_guard(bench: Bench, standin: Callable[..., StandIn]) -> None:
-    voice = standin()
-    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", equipment="junction-1"), b""))
-    bench.take(voice.birth(), voice.outcome(asked("c1", "junction-1"), signer=voice.agent))
-    assert bench.rejections() == {("gw-darcy", "capability"): 1}
-    told = bench.take(voice.outcome(asked("c1", "junction-1"), signer=voice.guard))
-    assert [each.command.status for each in told if isinstance(each, changes.Concluded)] == ["done"]
-
-
-def test_an_ending_that_does_not_exist_is_no_result(bench: Bench, standin: Callable[..., StandIn]) -> None:
-    bench.take(standin().outcome(asked("c1"), "would-do"))
-    assert bench.rejections() == {("gw-darcy", "message"): 1}
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
