@@ -1,6 +1,7 @@
 """How many changes a second the fleet manager makes durable, beside the bare store."""
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -23,18 +24,17 @@ from benchmarks.table import Table
 from benchmarks.town import CITY
 from benchmarks.voice import batch_of, birth, chain
 from fleet.control_room import ControlRoom
-from fleet.engine import _SQLITE, open_database
+from fleet.engine import open_database
 from fleet.folder import read_trust
 from fleet.ingest import Arrival
-from fleet.unpacking import value_text
 
 GATEWAYS = 50
 BATCHES = (20, 100)
 GROUP_LINKS = 500
-WAITING_MAX = 5_000
-DONE_S = 120
-"""Links waiting in the manager's queue: kept full, never overfull."""
 """The manager's own longest transaction (`fleet/writer.py`)."""
+WAITING_MAX = 5_000
+"""Links waiting in the manager's queue: kept full, never overfull."""
+DONE_S = 120
 METHOD = (
     f"Links of {GATEWAYS} gateways, sealed beforehand, are handed to the manager's writer as fast as it takes them, without "
     "a broker in between: it verifies, decodes, orders, stores envelope, history and newest values (SQLite, WAL, "
@@ -101,14 +101,16 @@ async def _ingest_rate(folder: Path, trust: Path, traffic: Traffic) -> float:
     behind = {arrival.topic.split("/")[3] for arrival in traffic.births}
     done = asyncio.Event()
 
-    def acknowledged(gateway: str, sealed: bytes) -> None:
+    def acknowledged(gateway: str, kind: str, sealed: bytes) -> None:
+        if kind != "ack":
+            return
         heads = decode(envelope.parse(sealed).payload, Ack).heads
         if any(head.stream == "state" and head.seq >= last for head in heads):
             behind.discard(gateway)
         if not behind:
             done.set()
 
-    room.send_ack = acknowledged
+    room.send = acknowledged
     async with asyncio.TaskGroup() as group:
         running = group.create_task(room.run())
         for each in traffic.births:
@@ -134,23 +136,23 @@ async def _ingest_rate(folder: Path, trust: Path, traffic: Traffic) -> float:
 
 def _bare_rate(folder: Path, traffic: Traffic) -> float:
     """The same rows, made beforehand."""
-    path = folder / "fleet.db"
-    open_database(path).dispose()
     groups = [
         _rows(traffic, start, traffic.links[start : start + GROUP_LINKS])
         for start in range(0, len(traffic.links), GROUP_LINKS)
     ]
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        for pragma in _SQLITE:
-            database.execute(pragma)
+    engine = open_database(folder / "fleet.db")
+    with closing(engine.raw_connection()) as connection:
+        database = connection.driver_connection  # The sqlite3 connection, with the manager's own settings.
+        assert isinstance(database, sqlite3.Connection)
         began_s = time.perf_counter()
         for group in groups:
-            database.execute("BEGIN IMMEDIATE")
             for table, rows in group.items():
                 marks = ",".join("?" * len(rows[0]))
                 database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
-            database.execute("COMMIT")
-        return len(traffic.links) * traffic.samples / (time.perf_counter() - began_s)
+            database.commit()
+        took_s = time.perf_counter() - began_s
+    engine.dispose()
+    return len(traffic.links) * traffic.samples / took_s
 
 
 Rows = dict[str, Sequence[tuple[object, ...]]]
@@ -168,7 +170,7 @@ def _rows(traffic: Traffic, start: int, links: Sequence[tuple[int, int, Arrival]
         heads[place] = (place, "state", 1, seq, hash_)
         for n, value in enumerate(batch.values):
             point = place * traffic.samples + n
-            text = value_text(value)
+            text = json.dumps(value)
             samples.append((place, number, n, point, batch.t0_ms + batch.dt_ms[n], 0, text))
             latest[point] = (point, batch.t0_ms + batch.dt_ms[n], 0, text)
     return {"links": stored, "samples": samples, "heads": list(heads.values()), "latest": list(latest.values())}
