@@ -193,7 +193,7 @@ class Agent:
                 await asyncio.wait((recording,), timeout=STOP_TIMEOUT_S)
                 recording.cancel()
         finally:
-            await self._close()
+            await self.close()
 
     def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Everything that runs until the agent stops. What polls must come round, or systemd restarts us."""
@@ -209,7 +209,8 @@ class Agent:
         self.liveness.register(name, deadline_ms, self._clock.now_ms())
         return lambda: self.liveness.beat(name, self._clock.now_ms())
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Let go of every connection; nothing is sent."""
         for line in self.lines.values():
             await line.close()
         await self._carrying.close()

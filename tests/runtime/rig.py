@@ -38,10 +38,11 @@ from agent.wire.messages import Batch, Outcome, Value, decode
 from agent.wire.sealing import open_result
 from agent.wire.topics import up
 from simulators.background import alongside
+from simulators.bollard_plc import BollardPlc, Bollards
 from simulators.cabinet import Cabinet
 from simulators.clock import ManualClock
 from tests.guard.people import People
-from tests.guard.rig import UNIX_MS, furnish, home_folder
+from tests.guard.rig import UNIX_MS, BollardRig, furnish, home_folder
 
 START_S = 1_000.0
 POLL_S = 0.5
@@ -103,8 +104,7 @@ class AgentRig:
                     yield
             finally:
                 await self.client.close()
-                for line in self.agent.lines.values():
-                    await line.close()
+                await self.agent.close()
 
     def __getitem__(self, segment: str) -> SegmentControl:
         return self.agent.segments[EquipmentId(segment)]
@@ -247,4 +247,44 @@ async def lamp_rig(*, night: bool = True) -> AsyncIterator[LampRig]:
         await stack.enter_async_context(rig.serving())
         rig.nightfall() if night else rig.daybreak()
         await rig.poll(2)
+        yield rig
+
+
+class GuardedRig(AgentRig):
+    """Place de la Libération: an agent that controls nothing itself, and a guard that can be taken away."""
+
+    guard: BollardRig
+    _guarding: AsyncExitStack
+
+    async def start_guard(self) -> None:
+        """Start the guard and look at it once."""
+        await self._guarding.enter_async_context(self.guard.guarding())
+        await self.guard.tick()
+        await self.look()
+
+    async def stop_guard(self) -> None:
+        """Take the guard away, as SIGKILL does."""
+        await self._guarding.aclose()
+
+    async def look(self) -> None:
+        """Mirror the guard once."""
+        assert self.agent.guard is not None
+        await self.agent.guard.look()
+
+
+@asynccontextmanager
+async def guarded_rig() -> AsyncIterator[GuardedRig]:
+    """Place de la Libération, guard and agent running."""
+    clock = ManualClock(START_S)
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(home_folder())
+        bollards = Bollards([BollardPlc() for _ in range(3)], clock)
+        await stack.enter_async_context(bollards.server.serve(0))
+        await stack.enter_async_context(bollards.stand.run(None))
+        site, people = lay_out(home, "gw-liberation", {"bollards": bollards.port})
+        rig = GuardedRig(site, people, clock)
+        rig.guard = BollardRig(site, people, clock)
+        rig.guard.bollards = bollards
+        rig._guarding = await stack.enter_async_context(AsyncExitStack())
+        await stack.enter_async_context(rig.serving())
         yield rig
