@@ -23,7 +23,7 @@ KEYS = ring()
 AGENT, DIRECTOR, ALICE = (signer(kid) for kid in (f"{GATEWAY}/agent/1", "director/1", "alice/1"))
 
 
-class Manager:
+class Room:
     """A fleet manager: verifies, stores, acknowledges after the commit. The standby does nothing."""
 
     def __init__(self, world: World, number: int) -> None:

@@ -13,7 +13,7 @@ from agent.wire.topics import parse
 from tests.wire.party import HandClock
 
 if TYPE_CHECKING:
-    from tests.sync_parties import Gateway, Manager
+    from tests.sync_parties import Gateway, Room
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class World:
         self.weather = Weather.of(self.dice)
         self.is_broker_up = [True, True]
         self.store = Store()
-        self.managers: list[Manager] = []
+        self.managers: list[Room] = []
         self.executed: list[str] = []
         self.heard: list[tuple[int, str, bytes]] = []
         self.queue: list[tuple[int, int, Callable[[], None]]] = []

@@ -39,7 +39,7 @@ EMPTY_CLASS_ENDINGS = ("Manager", "Helper", "Utils", "Connector")
 
 # One root for each layer, so that a caller's `except` catches all of it. The wire has two, for two kinds of fault.
 ERROR_LAYERS = (
-    "drivers", "agent/model", "agent/safety", "agent/wire", "agent/process",
+    "drivers", "agent/model", "agent/safety", "agent/wire", "agent/ledger", "agent/process",
     "agent/guard", "agent/runtime", "agent/cli", "fleet", "simulators",
 )  # fmt: skip
 ERROR_ROOTS = {"drivers": {"DriverError"}, "agent/wire": {"WireError", "TrustError"}}

@@ -138,7 +138,7 @@ class Ledger:
             self._database.execute("SAVEPOINT part" if nested else "BEGIN IMMEDIATE")
             yield
             self._database.execute("RELEASE part" if nested else "COMMIT")
-        except BaseException as error:
+        except BaseException as error:  # Also a cancellation must not leave half a transaction.
             self._undo(nested=nested)
             if isinstance(error, sqlite3.Error):
                 raise LedgerError(f"not stored: {error}") from error

@@ -108,7 +108,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if "locked" in str(error):
             raise LedgerBusyError(f"{path}: another process has it open") from error
         raise
-    except BaseException:
+    except BaseException:  # Whatever it was, the lock on the file must go.
         database.close()
         raise
     return database
