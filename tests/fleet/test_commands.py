@@ -235,6 +235,7 @@ async def test_a_restarted_manager_takes_up_open_commands(manager: Running, stan
     async with gateway.connected():
         await known(manager)
         sent = (await ask(manager, wait_s=0)).json()
+        await until(lambda: gateway.commands)
         manager.room.commands._open.clear()
         await manager.room.commands.load()
         assert list(manager.room.commands._open) == [sent["command_id"]]
