@@ -1,1 +1,1 @@
-"""The agent process: everything in the cabinet that cannot hurt anybody."""
+"""The agent process: polling, lamp control, journal, courier, local API. Killing it leaves the guard working."""
