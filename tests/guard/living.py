@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class LivingGuard:
                     return view
                 await asyncio.sleep(PAUSE_S)
 
-    async def ask(self, verb: str, args: dict[str, Value] | None = None) -> Outcome:
+    async def ask(self, verb: str, args: Mapping[str, Value] | None = None) -> Outcome:
         """A technician's command."""
         people = self.people
         message = people.message(people.technician, J, verb, (await self.status()).nonce, args)

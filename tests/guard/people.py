@@ -1,5 +1,6 @@
 """The people who command one cabinet, and the fleet that is heard or silent."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.model.identity import CityId, GatewayId
@@ -45,7 +46,7 @@ class People:
         equipment: str,
         verb: str,
         nonce: bytes,
-        args: dict[str, Value] | None = None,
+        args: Mapping[str, Value] | None = None,
         *,
         counter: int | None = None,
         gateway: str | None = None,
@@ -62,7 +63,7 @@ class People:
             gateway=gateway or self.gateway,
             equipment=equipment,
             verb=verb,
-            args=args or {},
+            args=dict(args or {}),
             nonce=nonce,
             counter=counter,
             issued_ms=self.unix_ms,

@@ -5,7 +5,7 @@ Time is one clock moved by hand, for the guard and its hardware alike: a minute 
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -134,9 +134,8 @@ class Rig:
         for _ in range(round(seconds / TICK_S)):
             await self.tick()
 
-    async def run_until(self, condition: object, seconds_max: float = 120.0) -> None:
+    async def run_until(self, condition: Callable[[], bool], seconds_max: float = 120.0) -> None:
         """Scan until ``condition()`` holds."""
-        assert callable(condition)
         for _ in range(round(seconds_max / TICK_S)):
             if condition():
                 return
@@ -178,7 +177,7 @@ class Rig:
         issuer: Signer,
         equipment: str,
         verb: str,
-        args: dict[str, Value] | None = None,
+        args: Mapping[str, Value] | None = None,
         *others: Signer,
         expect: tuple[str, Value] | None = None,
     ) -> bytes:
@@ -196,13 +195,13 @@ class Rig:
         return reply.outcome
 
     async def ask_at_once(
-        self, issuer: Signer, equipment: str, verb: str, args: dict[str, Value] | None = None, *others: Signer
+        self, issuer: Signer, equipment: str, verb: str, args: Mapping[str, Value] | None = None, *others: Signer
     ) -> Outcome:
         """Command, while the clock stands still."""
         return await self.submit(await self.sealed(issuer, equipment, verb, args, *others))
 
     async def ask(
-        self, issuer: Signer, equipment: str, verb: str, args: dict[str, Value] | None = None, *others: Signer
+        self, issuer: Signer, equipment: str, verb: str, args: Mapping[str, Value] | None = None, *others: Signer
     ) -> Outcome:
         """Command, while the guard goes on scanning."""
         return await self.meanwhile(self.submit(await self.sealed(issuer, equipment, verb, args, *others)))

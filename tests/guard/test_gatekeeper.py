@@ -214,7 +214,8 @@ async def test_a_rehearsal_judges_and_does_nothing() -> None:
             reply = await rig.client.ask(Rehearse(message, "technician"))
             assert isinstance(reply, OutcomeIs)
             assert (reply.outcome.ended, reply.outcome.rule, reply.sealed) == (ended, rule, b"")
-        assert isinstance(await rig.client.ask(Rehearse(message, "local-plan")), Failed)
+        plan = people.message(people.technician, J, "select-plan", nonce, PLAN_2)
+        assert isinstance(await rig.client.ask(Rehearse(plan, "local-plan")), Failed)
         assert rig.patterns == []
         assert (await rig.status()).counters == {}
 

@@ -28,7 +28,7 @@ def pid_of(folder: Path, name: str) -> int:
 def runs(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
