@@ -21,7 +21,11 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._log,
         )
-        self.url = self._ready()
+        try:
+            self.url = self._ready()
+        except BaseException:  # Whatever it was: no process is left behind.
+            self.kill()
+            raise
 
     def _ready(self) -> str:
         assert self.popen.stdout is not None
