@@ -169,8 +169,7 @@ def replay(
         address = _address(monitor)
         recording = Recording.load()
         if splice is not None:
-            at, phase, duration = splice.split(":")
-            recording.splice(Overlap(float(at), int(phase), float(duration)))
+            recording.splice(_overlap(splice))
     except ValueError as error:
         return _fail(str(error))
     communities = Communities(read_community, write_community)
@@ -191,6 +190,14 @@ def monitor(
         latch: file that keeps a latched fault over a restart.
     """
     return _run(_until_stopped(MonitorBox.serve(card, latch, port, control)))
+
+
+def _overlap(text: str) -> Overlap:
+    try:
+        at, phase, duration = text.split(":")
+        return Overlap(float(at), int(phase), float(duration))
+    except ValueError as error:
+        raise ValueError(f"--splice: expected SECONDS:PHASE:DURATION, got {text!r}") from error
 
 
 def _address(text: str | None) -> tuple[str, int] | None:

@@ -109,6 +109,13 @@ def _remove_dead_socket(path: Path) -> None:
         probe.close()
 
 
+async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        return await asyncio.open_connection(host, int(port), limit=ANSWER_BYTES_MAX)
+    return await asyncio.open_unix_connection(address, limit=ANSWER_BYTES_MAX)
+
+
 async def ask(address: str, request: dict[str, Any]) -> Answer:
     """Send one line to a running simulator and return its answer.
 
@@ -118,11 +125,10 @@ async def ask(address: str, request: dict[str, Any]) -> Answer:
         ControlError: the simulator refused, or answered something else than JSON.
     """
     async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
-        host, _, port = address.rpartition(":")
-        if host and port.isdigit():
-            reader, writer = await asyncio.open_connection(host, int(port), limit=ANSWER_BYTES_MAX)
-        else:
-            reader, writer = await asyncio.open_unix_connection(address, limit=ANSWER_BYTES_MAX)
+        try:
+            reader, writer = await _connected(address)
+        except OSError as error:
+            raise OSError(f"no simulator listens at {address}: {error.strerror or error}") from error
         try:
             writer.write(json.dumps(request).encode() + b"\n")
             await writer.drain()

@@ -5,12 +5,14 @@ any process may be killed to see what happens. Ctrl-C stops all of it.
 """
 
 import asyncio
+import fcntl
 import json
 import shutil
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -28,6 +30,7 @@ SITES = Path(__file__).resolve().parent.parent / "configs" / "sites"
 PROFILES = SITES.parent / "profiles"
 READY_TIMEOUT_S = 60.0
 DUSK_LUX = 5
+EXIT_FAILED = 1
 BROKER, HARDWARE, FLEET, CABINETS = range(4)
 _WIRES = {  # the addresses written in configs/sites
     "lighting": "127.0.0.1:15020",
@@ -45,6 +48,10 @@ class Ports:
     broker: int
     http: int
     wires: dict[str, int]
+
+
+class FolderInUseError(Exception):
+    """Somebody else's folder."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -84,16 +91,37 @@ def choose_ports(http: int) -> Ports:
     return Ports(broker, http, dict(zip(wires, rest, strict=True)))
 
 
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Make a folder for a district, or take one up, and keep a second district off it.
+
+    Raises:
+        FolderInUseError: it holds something else, of which nothing was touched, or a district runs in it.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "district.lock"
+    if not lock.exists() and not (folder / "trust").exists() and any(folder.iterdir()):
+        raise FolderInUseError(f"{folder} holds something else than a district: name an empty folder or a new one")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderInUseError(f"a district runs in {folder} already: stop it, or name another folder") from error
+        yield
+
+
 def lay_out(folder: Path, ports: Ports) -> None:
     """Make keys, site files and state folders; keep them if they are there, so that a second run goes on.
 
     Site files are the examples of ``configs/sites`` with the simulators' own addresses.
     """
-    trust = folder / "trust"
-    if not (trust / "keys.sealed").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        trust.mkdir(parents=True, mode=0o700)
-        make_demo_trust(trust, CITY, GATEWAYS, OPERATORS, now_ms=time.time_ns() // 1_000_000)
+    trust, half_made = folder / "trust", folder / "trust.making"
+    if not trust.exists():
+        shutil.rmtree(half_made, ignore_errors=True)
+        half_made.mkdir(mode=0o700)
+        make_demo_trust(half_made, CITY, GATEWAYS, OPERATORS, now_ms=time.time_ns() // 1_000_000)
+        half_made.rename(trust)
     (folder / "fleet").mkdir(exist_ok=True)
     addresses = {**ports.wires, "broker": ports.broker}
     del addresses["monitor"]  # It hears lamps, not us.
@@ -212,10 +240,8 @@ Ctrl-C stops everything.
 """
 
 
-async def run(folder: Path, http: int) -> None:
-    """Run the district until Ctrl-C."""
-    ports = choose_ports(http)
-    lay_out(folder, ports)
+async def run(folder: Path, ports: Ports) -> None:
+    """Run a district that is laid out, until Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
     with (folder / "log").open("a") as log:
 
@@ -232,5 +258,13 @@ async def run(folder: Path, http: int) -> None:
 
 def district(folder: Path, http: int) -> int:
     """Entry point of the command."""
-    asyncio.run(run(folder.resolve(), http))
+    folder = folder.resolve()
+    ports = choose_ports(http)
+    try:
+        with owned(folder):
+            lay_out(folder, ports)
+            asyncio.run(run(folder, ports))
+    except (FolderInUseError, OSError) as error:
+        print(f"armoire-sim: --dir: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return 0

@@ -50,7 +50,7 @@ class District:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.output += line
-            if found := re.search(r"Console: (http://\S+?)/?\s", line):
+            if found := re.search(r"console +(http://\S+?)/?\s", line):
                 self.url = found.group(1)
             if "Ctrl-C stops everything" in line:
                 break

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulators.control_socket import ask
+from simulators.district import owned
 
 pytestmark = pytest.mark.hil
 COMMAND = (sys.executable, "-m", "simulators.cli")
@@ -92,3 +93,31 @@ async def test_the_menu_of_faults_is_listed() -> None:
     code, out, _ = await command("faults")
     assert code == 0
     assert "stuck_green:CHANNEL" in out
+
+
+async def test_a_district_is_never_laid_out_over_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    code, _, err = await command("district", "--dir", str(tmp_path), "--http", "0")
+    assert code == 1
+    assert "holds something else than a district" in err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    code, _, err = await command("district", "--dir", str(tmp_path / "thesis.tex"), "--http", "0")
+    assert (code, "Traceback" in err) == (1, False)
+
+
+async def test_a_second_district_stays_off_the_folder_of_the_first(tmp_path: Path) -> None:
+    with owned(tmp_path):
+        code, _, err = await command("district", "--dir", str(tmp_path), "--http", "0")
+    assert code == 1
+    assert "a district runs in" in err
+
+
+async def test_asking_where_nobody_listens_names_the_place(tmp_path: Path) -> None:
+    code, _, err = await command("state", str(tmp_path / "none.sock"))
+    assert code == 1
+    assert err == f"armoire-sim: no simulator listens at {tmp_path}/none.sock: No such file or directory\n"
+
+
+async def test_a_splice_out_of_shape_is_named() -> None:
+    code, _, err = await command("replay", "--splice", "1:2:x")
+    assert (code, err) == (1, "armoire-sim: --splice: expected SECONDS:PHASE:DURATION, got '1:2:x'\n")
