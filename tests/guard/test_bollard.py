@@ -130,6 +130,14 @@ async def test_a_pulse_that_moves_nothing_ends_as_unknown(monkeypatch: pytest.Mo
         assert [entry.kind for entry in await rig.log("command.unknown")] == ["command.unknown"]
 
 
+async def test_what_was_seen_before_the_pulse_does_not_count_as_obeying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.1)
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        outcome = await rig.ask_at_once(rig.people.alice, B, "lower")  # It is down, and nobody looks again.
+        assert (outcome.ended, outcome.rule) == ("unknown", "")
+
+
 async def test_a_plc_that_says_no_ends_as_failed() -> None:
     async with bollard_rig() as rig:
         await rig.run(5)

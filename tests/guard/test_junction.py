@@ -5,8 +5,15 @@ from itertools import pairwise
 
 import pytest
 
+from agent.model.command import Origin, Role, SelectPlan
+from agent.model.identity import PlanNumber
 from agent.model.observation import JunctionObserved, Quality
+from agent.model.site import Site
+from agent.model.site_file import read_cabinet
 from agent.safety.junction import BACKUP_TIME_S_MIN
+from agent.safety.kernel import judge
+from agent.safety.latch import Latch
+from agent.safety.verdict import Approved
 from simulators.signal_controller.traffic import Traffic
 from tests.guard.rig import FLASH, PATTERN_OID, JunctionRig, junction_rig
 from tests.waiting import wait_until
@@ -14,6 +21,10 @@ from tests.waiting import wait_until
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 300}
 ALARMS = ("trip", "trip.flash", "latch.set", "link.lost", "lease.end", "lease.unconfirmed")
+
+
+def read_site(rig: JunctionRig) -> Site:
+    return read_cabinet(rig.site.read_text(), rig.site.name).site
 
 
 async def hold_plan_2(rig: JunctionRig, lease_s: int = 300) -> None:
@@ -233,6 +244,20 @@ async def test_a_latch_is_there_again_after_a_restart_and_asks_for_no_second_fla
             assert rig.patterns == before
 
 
+async def test_sr_13_after_a_restart_ten_seconds_must_be_seen_anew() -> None:
+    async with junction_rig() as rig:
+        await trip(rig)
+        rig.signals.fault("stuck_green:4", on=False)
+        rig.stand_at_the_cabinet()
+        await rig.run(120)
+        await rig.vanish()
+        async with rig.guarding():
+            await rig.run(9.9)
+            assert (await rig.ask_at_once(rig.people.technician, J, "reset")).rule == "SR-13"
+            await rig.run(0.1)
+            assert (await rig.ask_at_once(rig.people.technician, J, "reset")).ended == "done"
+
+
 async def test_a_refused_set_ends_as_failed_and_holds_nothing() -> None:
     async with junction_rig() as rig:
         await rig.run(1)
@@ -257,14 +282,15 @@ async def test_a_refused_change_leaves_the_lease_before_it_in_force() -> None:
         assert (await rig.view(J)).holding.startswith("plan 2")
 
 
-async def test_a_refresh_that_fails_is_said_once_and_tried_again_within_the_watchdog() -> None:
+async def test_a_refresh_that_fails_is_said_once_and_tried_again_soon() -> None:
     async with junction_rig() as rig:
         await hold_plan_2(rig)
         rig.signals.fault("refuse_set")
-        await rig.run(40)
+        await rig.run(27)  # The refresh was due after 20 s.
+        assert rig.patterns == [2]
         rig.signals.fault("refuse_set", on=False)
-        await rig.run(20)
-        assert rig.patterns.count(2) >= 2
+        await rig.run(2.5)
+        assert rig.patterns == [2, 2]
         assert len(await rig.log("lease.unconfirmed")) == 1
         assert await rig.log("link.lost") == []
         assert (await rig.view(J)).link == "answers"
@@ -320,6 +346,21 @@ async def test_a_command_under_way_when_a_fault_trips_is_undone_before_the_flash
         await rig.run(2)
         assert rig.patterns in ([0, FLASH], [2, 0, FLASH])
         assert (await rig.view(J)).holding == ""
+
+
+async def test_a_command_approved_just_before_a_fault_latched_is_not_sent() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        origin = Origin(Role.TECHNICIAN, ("gw-republique/tech",))
+        plan = SelectPlan(rig[J].equipment.id, origin, PlanNumber(2), 60_000)
+        standing = rig[J].standing(rig.now_ms())
+        verdict = judge(plan, read_site(rig), rig[J].observed, standing, rig.now_ms())
+        assert isinstance(verdict, Approved)
+        rig.guard.records.hold(Latch(rig[J].equipment.id, "SR-05", "a green too short", rig.unix_ms(), False))
+        acted = await rig[J].act(verdict)
+        assert (acted.ended, acted.reason) == ("failed", "SR-05 latched a fault meanwhile; nothing was sent")
+        assert rig.patterns == []
+        assert rig[J].holding() == ""
 
 
 async def test_a_command_cut_off_half_way_is_released_when_the_guard_stops() -> None:
