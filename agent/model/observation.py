@@ -76,7 +76,6 @@ class BollardObserved:
     Args:
         loops_free_since_ms: monotonic time since when both loops are seen free; None while occupied or unknown.
         heartbeat_at_ms: monotonic time when the PLC's heartbeat last changed; None until it has changed once.
-        since_start: True once a fresh human command may raise; False after a restart of gateway or PLC.
     """
 
     equipment: EquipmentId
