@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -31,6 +32,8 @@ EXCEPTIONS = {
     6: "busy",
     8: "memory parity error",
 }
+
+T = TypeVar("T")
 
 # It logs each time-out of each poll as an error; ours are exceptions, logged once when something changes.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -137,7 +140,7 @@ class ModbusLine:
             self.counters.requests += 1
             self._nonsense = False
             try:
-                answer = await send(client)
+                answer = await _heeding(send(client))
             except ModbusException as error:
                 self.counters.silences += 1
                 if not client.connected:
@@ -191,7 +194,12 @@ class ModbusLine:
         # Set before the attempt, so that a peer which accepts and hangs up is not hammered either.
         self._reconnect_at_s = now_s + self._reconnect_s * (0.5 + self._random.random() / 2)
         self._reconnect_s = min(RECONNECT_S_MAX, 2 * self._reconnect_s)
-        if not await client.connect():
+        try:
+            is_open = await _heeding(client.connect())
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        if not is_open:
             client.close()
             self.counters.connections_failed += 1
             raise LinkDownError(f"no connection to {self.address}")
@@ -221,3 +229,19 @@ class ModbusLine:
             self._client.close()
             self._client = None
             self._sent = b""
+
+
+async def _heeding(awaited: Awaitable[T]) -> T:
+    """Wait for pymodbus without losing a cancellation.
+
+    It waits by ``asyncio.wait_for``, which in Python 3.11 forgets a cancellation that comes together with the answer
+    (bpo-37658): a poll that is told to stop would go on for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asked = task.cancelling()
+    try:
+        return await awaited
+    finally:
+        if task.cancelling() > asked:
+            raise asyncio.CancelledError

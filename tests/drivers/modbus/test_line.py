@@ -305,3 +305,28 @@ def test_no_bytes_from_a_peer_do_more_than_fail_one_request(noise: bytes, framed
             assert await read_patiently(line) == [1, 2]
 
     asyncio.run(scenario())
+
+
+class CancellingLine(ModbusLine):
+    """Cancels the task that reads at the very moment its answer comes in."""
+
+    reader: "asyncio.Task[Sequence[int]] | None" = None
+
+    def _watch(self, sending: bool, data: bytes) -> bytes:
+        if not sending and self.reader is not None:
+            asyncio.get_running_loop().call_soon(self.reader.cancel)
+        return super()._watch(sending, data)
+
+
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
+    peer = Peer(registers(1, 2))
+    async with peer.serve():
+        line = CancellingLine(peer.address, TIMEOUT_S, seed=1)
+        assert list(await line.read(1, 3, 0, 2)) == [1, 2]
+        line.reader = asyncio.create_task(line.read(1, 3, 0, 2))
+        with pytest.raises(asyncio.CancelledError):
+            await line.reader
+        line.reader = None
+        assert list(await line.read(1, 3, 0, 2)) == [1, 2]
+        assert peer.connections == 1
+        await line.close()
