@@ -22,6 +22,7 @@ from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
 from agent.process.server import LocalServer
+from agent.process.stopping import stop_all
 from agent.process.trustfiles import read_trust
 from agent.safety.latch import Latch
 from agent.wire.errors import TrustError
@@ -128,8 +129,7 @@ class Guard:
                     scans.append(group.create_task(self.presence.run(), name="presence"))
                 scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
                 await stop.wait()
-                for scan in scans:
-                    scan.cancel()
+                await stop_all(scans)
             await self._release()
         finally:
             for line in self.lines.values():

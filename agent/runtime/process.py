@@ -17,6 +17,7 @@ from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
 from agent.process.reply import fitting_text
 from agent.process.server import LocalServer
+from agent.process.stopping import stop_all
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
 from agent.runtime.desk import Desk
@@ -185,13 +186,11 @@ class Agent:
                 recording = group.create_task(self.recorder.run(), name="recorder")
                 work = [group.create_task(each, name=name) for name, each in self._work()]
                 await stop.wait()
-                for each in work:
-                    each.cancel()
-                await asyncio.wait(work)
+                await stop_all(work)
                 self.recorder.event("audit", "agent.stop", "", "", "stopped in order")
                 self.recorder.stop()
                 await asyncio.wait((recording,), timeout=STOP_TIMEOUT_S)
-                recording.cancel()
+                await stop_all([recording])
         finally:
             await self.close()
 

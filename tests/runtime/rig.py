@@ -5,7 +5,7 @@ disk runs by itself, as in service.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -53,13 +53,15 @@ _LIGHTING, _BROKER = "127.0.0.1:15020", "127.0.0.1:1883"
 Sample = tuple[str, Scalar, Quality]
 
 
-def lay_out(home: Path, gateway: str, ports: dict[str, int], broker: int | None = None) -> tuple[Path, People]:
+def lay_out(
+    home: Path, gateway: str, ports: dict[str, int], broker: int | None = None, unix_ms: int = UNIX_MS
+) -> tuple[Path, People]:
     """A cabinet's folder as on site.
 
     Args:
         ports: of the simulated hardware. broker: its port; None leaves an address where nobody listens.
     """
-    site, people = furnish(home, gateway, ports)
+    site, people = furnish(home, gateway, ports, unix_ms)
     text = site.read_text()
     if "lighting" in ports:
         text = text.replace(_LIGHTING, f"127.0.0.1:{ports['lighting']}")
@@ -117,7 +119,7 @@ class AgentRig:
                 await unit.poll()
 
     async def ask(
-        self, issuer: Signer, equipment: str, verb: str, *others: Signer, args: dict[str, Value] | None = None
+        self, issuer: Signer, equipment: str, verb: str, *others: Signer, args: Mapping[str, Value] | None = None
     ) -> Outcome:
         """A fresh command through the socket; its outcome is checked against the agent's key."""
         reply = await self.submit(self.sealed(issuer, equipment, verb, *others, args=args))
@@ -132,13 +134,13 @@ class AgentRig:
         equipment: str,
         verb: str,
         *others: Signer,
-        args: dict[str, Value] | None = None,
+        args: Mapping[str, Value] | None = None,
         expect: tuple[str, Value] | None = None,
     ) -> bytes:
         """A fresh command, sealed by its issuer and ``others``."""
         nonce = self.agent.gatekeeper.nonce(self.now_ms())
         return self.people.seal(
-            self.people.message(issuer, equipment, verb, nonce, args, expect=expect), issuer, *others
+            self.people.message(issuer, equipment, verb, nonce, dict(args or {}), expect=expect), issuer, *others
         )
 
     async def set_level(
@@ -185,7 +187,7 @@ class AgentRig:
             mark = PointValue("mark/n", self._marks, Quality.GOOD, self.unix_ms())
             self.agent.recorder.changes(stream, [mark])
             async with asyncio.timeout(10):
-                while (sealed := await self._sealed(stream))[-1:] != [("mark/n", self._marks, Quality.GOOD)]:
+                while (sealed := await self._sealed(stream))[-1:] != [("mark/n", self._marks, Quality.GOOD)]:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
             found += (each for each in sealed if each[0] != "mark/n")
         return found
@@ -235,13 +237,18 @@ class LampRig(AgentRig):
 
 
 @asynccontextmanager
-async def lamp_rig(*, night: bool = True) -> AsyncIterator[LampRig]:
-    """Place Darcy, polled once, by night or by day."""
+async def lamp_rig(*, night: bool = True, more: str = "") -> AsyncIterator[LampRig]:
+    """Place Darcy, polled twice, by night or by day.
+
+    Args:
+        more: added to the site file.
+    """
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = lay_out(home, "gw-darcy", {"lighting": cabinet.port})
+        site.write_text(site.read_text() + more)
         rig = LampRig(site, people, clock)
         rig.cabinet = cabinet
         await stack.enter_async_context(rig.serving())

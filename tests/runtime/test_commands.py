@@ -138,7 +138,7 @@ async def test_a_rehearsal_judges_and_does_nothing() -> None:
         nonce = bytes(16)
         for level_percent, ended, rule in ((50, "would-do", ""), (10, "refused", "LR-01")):
             args = {"level_percent": level_percent, "lease_s": 60}
-            message = rig.people.message(rig.people.alice, SEGMENT, "set-level", nonce, args)  # type: ignore[arg-type]
+            message = rig.people.message(rig.people.alice, SEGMENT, "set-level", nonce, args)
             reply = await rig.client.ask(Rehearse(message, "operator"))
             assert isinstance(reply, OutcomeIs)
             assert (reply.outcome.ended, reply.outcome.rule, reply.sealed) == (ended, rule, b"")
@@ -154,7 +154,7 @@ async def test_without_a_disk_no_command_is_carried_out() -> None:
         async def refuse(*_: object) -> None:
             raise LedgerError("database or disk is full")
 
-        rig.journal.store_counter = refuse  # type: ignore[method-assign]
+        rig.journal.store_counter = refuse  # type: ignore[assignment, method-assign]
         outcome = await rig.set_level(rig.people.alice, 50)
         assert outcome.ended == "failed"
         assert "the disk did not take the command's counter" in outcome.reason
@@ -174,7 +174,7 @@ async def test_a_disk_that_hangs_fails_the_command_in_time_and_carries_nothing_o
         async def hang(*_: object) -> None:
             await free.wait()
 
-        rig.journal.store_counter = hang  # type: ignore[method-assign]
+        rig.journal.store_counter = hang  # type: ignore[assignment, method-assign]
         outcome = await rig.set_level(rig.people.alice, 50)
         assert (outcome.ended, rig.level()) == ("failed", 80)
         free.set()
