@@ -133,7 +133,7 @@ RULES: Mapping[tuple[type, type], Bench] = {
         RaiseBollard,
         Bollard,
         BollardObserved,
-        (origin_suffices, nothing_is_latched),
+        REMOTE,
         (
             bollard.reading_is_from_now,
             bollard.plc_is_alive,
@@ -154,7 +154,7 @@ RULES: Mapping[tuple[type, type], Bench] = {
     (ResetLatch, Junction): Rules(ResetLatch, Junction, JunctionObserved, RESET, (conflict_is_gone,)),
     (ResetLatch, Bollard): Rules(ResetLatch, Bollard, BollardObserved, RESET, (wrong_green_is_gone,)),
 }
-HELD: Mapping[tuple[type, type], Bench] = {
+WHILE_LEASED: Mapping[tuple[type, type], Bench] = {
     (SelectPlan, Junction): Rules(
         SelectPlan,
         Junction,
@@ -215,7 +215,7 @@ def may_refresh(lease: Lease, site: Site, observed: Observed | None, standing: S
     """
     command = lease.approved.command
     equipment = site.equipment.get(command.equipment)
-    rules = HELD.get((type(command), type(equipment)))
+    rules = WHILE_LEASED.get((type(command), type(equipment)))
     if equipment is None or rules is None:
         return Refused("SR-01", f"nothing is held at {command.equipment}")
     return rules.refusal(command, equipment, observed, standing, now_ms)

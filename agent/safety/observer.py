@@ -140,7 +140,10 @@ def _fresh(matrix: Matrix) -> JunctionMemory:
 def _watch_contradictions(
     memory: JunctionMemory, matrix: Matrix, seen: JunctionObserved, trips: list[Trip]
 ) -> JunctionMemory:
-    """SR-02: what one sample may never show; a second sample soon after confirms a conflict."""
+    """SR-02: what one sample may never show; a second sample soon after confirms a conflict.
+
+    A conflict that lasts from sample to sample is told once, and once more when it is confirmed.
+    """
     last_greens = 0 if memory.last is None else memory.last.greens
     if extra := matrix.uncommissioned(seen) & ~last_greens:
         reason = f"uncommissioned channel green: {listed(extra)}"
@@ -149,10 +152,12 @@ def _watch_contradictions(
     if not found:
         return memory
     before_ms, confirmed = memory.conflict_at_ms, memory.confirmed
-    if before_ms is None or seen.at_ms - before_ms > CONFIRM_MS_MAX:
+    lasts = memory.last is not None and before_ms == memory.last.at_ms
+    is_soon = before_ms is not None and seen.at_ms - before_ms <= CONFIRM_MS_MAX
+    if before_ms is None or not (is_soon or lasts):
         trips.append(_trip("SR-02", matrix, matrix.describe(found, seen), matrix.numbers(found)))
         confirmed = False
-    elif seen.at_ms > before_ms and not confirmed:
+    elif is_soon and seen.at_ms > before_ms and not confirmed:
         reason = f"{matrix.describe(found, seen)}; seen again after {seen.at_ms - before_ms} ms"
         trips.append(_trip("SR-02", matrix, reason, matrix.numbers(found), Response.FLASH))
         confirmed = True

@@ -158,14 +158,15 @@ def test_sr_25_holds_for_any_signatures(
 
 
 def test_sr_11_while_the_fleet_is_silent_operators_take_hold_of_nothing() -> None:
-    for command in (PLAN, FLASH, LEVEL):
+    for command in (PLAN, FLASH, LEVEL, RAISE):
         assert verdict(command, AUTONOMOUS) == Refused("SR-11", "local plans run: the fleet is silent")
-    for command in (RELEASE, RELEASE_LEVEL, LOWER, RAISE):
+    for command in (RELEASE, RELEASE_LEVEL, LOWER):
         assert isinstance(verdict(command, AUTONOMOUS), Approved)
 
 
 def test_sr_11_the_technician_and_the_local_plan_go_on_without_the_fleet() -> None:
     assert isinstance(verdict(by(TECHNICIAN, PLAN), AUTONOMOUS), Approved)
+    assert isinstance(verdict(by(TECHNICIAN, RAISE), AUTONOMOUS), Approved)
     assert isinstance(verdict(by(LOCAL_PLAN, LEVEL), AUTONOMOUS), Approved)
     assert isinstance(verdict(by(TECHNICIAN, FLASH), replace(AUTONOMOUS, presence=AT_THE_CABINET)), Approved)
 

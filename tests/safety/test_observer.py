@@ -72,8 +72,18 @@ def test_sr_02_a_second_sample_within_200_ms_confirms(later_ms: int, confirms: b
     again = f"conflicting groups at once: 1 green, 2 green; seen again after {later_ms} ms"
     confirmed = trip("SR-02", again, 1, 2, response=Response.FLASH)
     said = trips((0, "GGRR"), (later_ms, "GGRR"))
-    assert said == ([first, confirmed] if confirms else [first, first])
-    assert [each.confirmed for each in said] == [False, confirms]
+    assert said == ([first, confirmed] if confirms else [first])
+
+
+def test_sr_02_a_lasting_conflict_is_told_once_however_slowly_it_is_sampled() -> None:
+    slow = [(250 * n, "GGRR") for n in range(40)]
+    assert [each.confirmed for each in trips(*slow)] == [False]
+    assert [each.confirmed for each in trips(*slow, (9_950, "GGRR"))] == [False, True]
+
+
+def test_sr_02_a_conflict_that_comes_back_is_told_again() -> None:
+    said = trips((0, "GGRR"), (250, "GRRR"), (500, "GGRR"))
+    assert [each.confirmed for each in said if each.rule == "SR-02"] == [False, False]
 
 
 def test_sr_02_the_same_sample_taken_twice_confirms_nothing() -> None:
