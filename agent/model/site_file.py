@@ -13,7 +13,7 @@ from agent.model.equipment import Bollard, Equipment, Junction, Lamp, Meter, Poi
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.junction_table import read_junction_keys
 from agent.model.link_table import address_of, read_modbus, read_modbus_keys, read_snmp
-from agent.model.site import Cabinet, Link, ModbusLink, PresenceInputs, Site
+from agent.model.site import Address, Cabinet, Link, ModbusLink, PresenceInputs, Site
 from agent.model.toml_table import Problems, Table, shown
 
 POINT_NAME = r"[a-z0-9_]{1,60}"
@@ -126,6 +126,7 @@ def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mappi
     equipment: dict[EquipmentId, Equipment] = {}
     links: dict[EquipmentId, Link] = {}
     outputs: dict[tuple[object, ...], EquipmentId] = {}
+    bollard_units: dict[tuple[Address, int], EquipmentId] = {}  # Whole units: their coils mean other things.
     lamps: list[tuple[Table, Lamp]] = []
     for key, read in READERS.items():
         for table in root.tables(key):
@@ -141,6 +142,10 @@ def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mappi
                 links[made.id] = link
                 if isinstance(made, Junction | Bollard | Segment):
                     other = outputs.setdefault(_output(link), made.id)
+                    if isinstance(made, Segment) and isinstance(link, ModbusLink):
+                        other = bollard_units.get((link.address, link.unit), other)
+                    elif isinstance(link, ModbusLink):
+                        bollard_units[link.address, link.unit] = made.id
                     if other != made.id:
                         table.note("modbus" if isinstance(link, ModbusLink) else "snmp", f"drives what {other} drives")
     for table, lamp in lamps:

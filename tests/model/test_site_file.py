@@ -277,6 +277,12 @@ def test_two_owners_of_one_output_are_told() -> None:
     assert problems(WHOLE + junction) == ("site.toml: junction[1].snmp: drives what darcy drives",)
 
 
+def test_no_segment_writes_to_a_bollards_unit_whatever_the_channel() -> None:
+    """Coil 1 of a cabinet is a segment, of a bollard's PLC it is raise."""
+    moved = WHOLE.replace('address = "127.0.0.1:5020", unit = 1,', 'address = "plc.local:502", unit = 247,', 1)
+    assert problems(moved) == ("site.toml: segment[0].modbus: drives what musette drives",)
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
