@@ -143,8 +143,9 @@ class Agent:
         warnings = []
         if self.guard is not None and not self.guard.is_up:
             warnings.append("the guard does not answer; controllers and bollards run by themselves")
-        if self._journal.damage is not None:
-            warnings.append(fitting_text(f"the journal was damaged and begun anew: {self._journal.damage}"))
+        if (damage := self._journal.damage) is not None:
+            text = f"the journal was damaged and begun anew; the old one is {damage.aside.name}: {damage.reason}"
+            warnings.append(fitting_text(text))
         if self.recorder.is_failing:
             warnings.append("the disk takes no records; they wait in memory, and commands are refused")
         return Status(

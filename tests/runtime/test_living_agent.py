@@ -1,14 +1,20 @@
 """The agent as a process: killed, stopped, restarted, started on what it cannot use."""
 
 import asyncio
+import resource
 import shutil
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 
-from simulators.cabinet import TIMEOUT
+from agent.wire.messages import Value
+from simulators.cabinet import METER_UNIT, TIMEOUT
 from tests.runtime.living import living_agent
+from tests.runtime.rig import DUSK_LUX, NOON_LUX
+from tests.waiting import wait_until
 
-LEVEL = {"level_percent": 50, "lease_s": 600}
+LEVEL: dict[str, Value] = {"level_percent": 50, "lease_s": 600}
 
 
 async def test_when_the_agent_is_killed_the_cabinet_lights_its_lamps_and_a_new_start_restores_the_plan() -> None:
@@ -51,7 +57,7 @@ async def test_a_stop_is_in_order_and_leaves_the_lamps_as_they_are() -> None:
 async def test_a_dead_cabinet_and_a_broker_that_is_not_there_do_not_end_the_agent() -> None:
     async with living_agent() as agent:
         agent.cabinet.fault("silent")
-        agent.cabinet.fault("disconnect", unit=2)
+        agent.cabinet.fault("disconnect", unit=METER_UNIT)
         async with asyncio.timeout(20):
             while len(await agent.log("link.lost")) < 5:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.05)
@@ -88,3 +94,47 @@ async def test_what_cannot_be_used_at_the_start_is_said_in_a_sentence() -> None:
         assert "agent.pem" in await refused()
         shutil.rmtree(keys)
         assert "enrol the gateway first" in await refused()
+
+
+async def test_a_disk_that_takes_nothing_for_a_while_costs_no_lamp_and_no_record() -> None:
+    async with living_agent() as agent:
+        await agent.lamps(on=True, level_percent=80)
+        assert agent.process is not None
+        pid = agent.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))  # Every write to a file fails from here on.
+        agent.cabinet.fault("silent", unit=METER_UNIT)
+        agent.cabinet.set(lux=NOON_LUX)
+        await wait_until(lambda: not agent.cabinet.model.coils[0])
+        refused = await agent.ask("set-level", LEVEL)
+        assert refused.ended == "failed"
+        assert "the disk did not take the command's counter" in refused.reason
+        assert any("the disk takes no records" in each for each in (await agent.status()).warnings)
+        agent.cabinet.set(lux=DUSK_LUX)
+        await agent.lamps(on=True, level_percent=80)
+        assert agent.process.returncode is None
+
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        async with asyncio.timeout(20):
+            while (await agent.status()).warnings:  # noqa: ASYNC110 - looks from outside
+                await asyncio.sleep(0.05)
+        assert (await agent.ask("set-level", LEVEL)).ended == "done"
+        kinds = [entry.kind for entry in await agent.log("link.lost", "command.failed", "command.done")]
+        assert sorted(kinds) == ["command.done", "command.failed", "link.lost"]
+        figures = (await agent.status()).figures
+        assert (figures["records dropped"], isinstance(figures["disk failures"], int)) == (0, True)
+
+
+async def test_a_damaged_journal_is_put_aside_and_said_and_the_lamps_do_not_care() -> None:
+    async with living_agent() as agent:
+        await agent.lamps(on=True, level_percent=80)
+        await agent.end(signal.SIGTERM)
+        database = agent.site.parent / "state" / "agent.db"
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE links SET sealed = x'0102' WHERE stream = 'audit'")
+        agent.cabinet.set(lux=NOON_LUX)
+        await agent.start()
+        await wait_until(lambda: not agent.cabinet.model.coils[0])
+        (warning,) = (await agent.status()).warnings
+        assert warning.startswith("the journal was damaged and begun anew; the old one is agent.db.damaged-")
+        assert len(await agent.log("ledger.damaged")) == 1
