@@ -94,8 +94,10 @@ class Agent:
             link = self._cabinet.links.get(equipment.id)
             if isinstance(link, ModbusLink) and isinstance(equipment, Segment | Meter | Points):
                 groups[link.address, link.unit, link.profile].append((equipment, link))
+        names = {profile_name for _, _, profile_name in groups}
+        profiles = {name: load_profile(self._profiles, name) for name in sorted(names)}  # Each read and kept once.
         for (address, unit_id, profile_name), members in groups.items():
-            profile = load_profile(self._profiles, profile_name)
+            profile = profiles[profile_name]
             if address not in self.lines:
                 self.lines[address] = ModbusLine(address)
             unit = ModbusUnit(self.lines[address], unit_id, profile, now_ms=self._clock.now_ms)
