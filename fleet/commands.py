@@ -218,6 +218,7 @@ class Commands:
         message = CommandMessage(
             schema=SCHEMA,
             command_id=command.command_id,
+            issuer=signers[0].signer.kid.decode(),
             gateway=command.gateway,
             equipment=command.equipment,
             verb=command.verb,

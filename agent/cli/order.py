@@ -50,7 +50,7 @@ def rehearse(gateway: Gateway, order: Order) -> Outcome:
         TechnicianError: there was no verdict.
     """
     executor, road = _executor(gateway, order.equipment)
-    message = _message(order, gateway.status(executor), 1)
+    message = _message(order, gateway.status(executor), f"rehearsal/{Role.TECHNICIAN}", 1)
     reply = _ask(gateway, road, executor, Rehearse(message, Role.TECHNICIAN))
     return _own(reply, message, road)
 
@@ -72,7 +72,8 @@ def submit(gateway: Gateway, order: Order, signer: Signer) -> Outcome:
 
 def _submit_once(gateway: Gateway, order: Order, signer: Signer, executor: str, road: str) -> tuple[Outcome, int]:
     status = gateway.status(executor)
-    message = _message(order, status, _next_counter(status, signer.kid.decode()))
+    kid = signer.kid.decode()
+    message = _message(order, status, kid, _next_counter(status, kid))
     topic = down(CityId(status.city), GatewayId(status.gateway), "cmd")
     sealed = join_set([signer.seal(encode(message), topic)])
     try:
@@ -95,11 +96,12 @@ def _executor(gateway: Gateway, name: str) -> tuple[str, str]:
     return view.executor if view.executor in PROCESSES else "agent", seen_by
 
 
-def _message(order: Order, status: Status, counter: int) -> CommandMessage:
+def _message(order: Order, status: Status, issuer: str, counter: int) -> CommandMessage:
     now_ms = time.time_ns() // 1_000_000
     message = CommandMessage(
         schema=SCHEMA,
         command_id=f"cli-{secrets.token_hex(8)}",
+        issuer=issuer,
         gateway=status.gateway,
         equipment=order.equipment,
         verb=order.verb,

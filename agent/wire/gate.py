@@ -1,6 +1,6 @@
 """The gate every signed command passes before the kernel sees it. Sans-IO: guard and agent each have one.
 
-Order: signatures -> issuer's counter -> capability and scope -> nonce -> not_after -> *the caller stores the counter,
+Order: signatures -> the issuer named is one of them -> issuer's counter -> capability and scope -> nonce -> not_after -> *the caller stores the counter,
 with fsync* -> grammar -> precondition -> kernel. A crash after the counter is stored loses the command; nothing
 repeats one.
 
@@ -17,10 +17,10 @@ from agent.model.command import Command, CommandClass, Origin, Role
 from agent.model.observation import ClockQuality, Scalar
 from agent.safety.verdict import Refused
 from agent.wire import envelope
-from agent.wire.errors import MessageError
+from agent.wire.errors import MessageError, SignatureError
 from agent.wire.messages import NONCE_BYTES, CommandMessage, decode
 from agent.wire.topics import Topic
-from agent.wire.trust import EVERY_GATEWAY, KeyRing, OpenedSet
+from agent.wire.trust import EVERY_GATEWAY, KeyEntry, KeyRing, OpenedSet
 from agent.wire.verbs import class_of, command_of
 
 NONCE_PERIOD_MS = 30_000
@@ -161,8 +161,9 @@ class CommandGate:
         message = decode(opened.payload, CommandMessage)
         if message.gateway != topic.gateway:
             raise MessageError(f"a command for {message.gateway} on {topic}")
-        issuer = opened.signers[0]
-        origin = Origin(Role(issuer.role), opened.subjects)
+        issuer = _issuer(message, opened)
+        # One person with two keys counts once, and the issuer comes first wherever the courier put the envelope.
+        origin = Origin(Role(issuer.role), tuple(dict.fromkeys((issuer.subject, *opened.subjects))))
         token = envelope.digest(opened.payload)
         self._forget(now_ms)
         if token in self._admitted:
@@ -189,6 +190,14 @@ class CommandGate:
         """Drop what no fresh nonce can bring back."""
         while self._admitted and now_ms - next(iter(self._admitted.values())) > 2 * NONCE_PERIOD_MS:
             self._admitted.popitem(last=False)
+
+
+def _issuer(message: CommandMessage, opened: OpenedSet) -> KeyEntry:
+    """The signer whom the signed message names: who carries a set could put its envelopes into any order."""
+    named = [signer for signer in opened.signers if signer.kid == message.issuer]
+    if len(named) != 1:
+        raise SignatureError(f"{message.issuer} is named as the issuer and has not signed")
+    return named[0]
 
 
 def _used_up(message: CommandMessage, stored: int) -> Refused | None:

@@ -18,6 +18,7 @@ HASH_BYTES = 32
 NONCE_BYTES = 16
 
 Id = Annotated[str, Meta(min_length=1, max_length=40)]
+Kid = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=500)]
 Name = Annotated[str, Meta(min_length=1, max_length=120)]
 Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
@@ -178,6 +179,7 @@ class CommandMessage(Struct, array_like=True, frozen=True):
     """A command as signed. ``verb`` and ``args`` are open here; ``agent.wire.verbs`` decides what exists.
 
     Args:
+        issuer: the key whose owner asks; it signs too. Signed, because the order of a set's envelopes is not.
         nonce: one that the executor published in its last two births or heartbeats.
         counter: strictly rising per issuer, kept on disk by both sides.
         not_after_ms: Unix time; checked only when the gateway's clock is known.
@@ -186,6 +188,7 @@ class CommandMessage(Struct, array_like=True, frozen=True):
 
     schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
     command_id: Id
+    issuer: Kid
     gateway: Id
     equipment: Id
     verb: Id

@@ -130,7 +130,7 @@ class OpenedSet:
     """A verified command set.
 
     Args:
-        signers: the issuer first; one entry per distinct subject.
+        signers: one entry per envelope, in the order of the set, which says nothing: nobody signed it.
     """
 
     payload: bytes
@@ -138,8 +138,8 @@ class OpenedSet:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Distinct subjects in the order they signed."""
-        return tuple(signer.subject for signer in self.signers)
+        """Distinct subjects, in the order of the set."""
+        return tuple(dict.fromkeys(signer.subject for signer in self.signers))
 
 
 def key_list_topic(city: CityId) -> Topic:
@@ -300,7 +300,7 @@ class KeyRing:
             EnvelopeError: not a set of our profile.
             UnknownKeyError, SignatureError, CapabilityError: at least one signer is not to be believed.
         """
-        signers: dict[str, KeyEntry] = {}
+        signers: list[KeyEntry] = []
         payload = b""
         for sealed in envelope.split_set(data):
             parsed = envelope.parse(sealed)
@@ -309,11 +309,11 @@ class KeyRing:
                 raise CapabilityError(f"a command on {topic}")
             if entry.role not in {"operator", "technician"} or not set(entry.capabilities) & set(COMMAND_CAPABILITIES):
                 raise CapabilityError(f"{entry.kid} may not sign commands")
-            signers.setdefault(entry.subject, entry)
+            signers.append(entry)
             payload = parsed.payload
         if self.is_expired(now_ms):
             raise UnknownKeyError(f"key list {self.version} has expired: no command is believed until it is renewed")
-        return OpenedSet(payload, tuple(signers.values()))
+        return OpenedSet(payload, tuple(signers))
 
     def _verified(self, parsed: Parsed, topic: Topic, now_ms: int | None) -> KeyEntry:
         entry = self._entries.get(parsed.kid)

@@ -119,6 +119,7 @@ def raw_command(district: District, signer: Signer, verb: str, **changes: object
     fields: dict[str, object] = {
         "schema": SCHEMA,
         "command_id": f"raw-{os.urandom(6).hex()}",
+        "issuer": signer.kid.decode(),
         "gateway": JUNCTION_GATEWAY,
         "equipment": "j-republique",
         "verb": verb,

@@ -19,7 +19,9 @@ def sent(
 
 
 def asked(command_id: str, equipment: str = "segment-1") -> CommandMessage:
-    return CommandMessage(SCHEMA, command_id, "gw-darcy", equipment, "set-level", {}, bytes(16), 1, 0, 0, None, None)
+    return CommandMessage(
+        SCHEMA, command_id, "alice/1", "gw-darcy", equipment, "set-level", {}, bytes(16), 1, 0, 0, None, None
+    )
 
 
 def test_a_result_ends_its_command_once(bench: Bench, standin: Callable[..., StandIn]) -> None:

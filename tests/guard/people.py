@@ -60,6 +60,7 @@ class People:
         return CommandMessage(
             schema=SCHEMA,
             command_id=f"c-{issuer.kid.decode().replace('/', '-')}-{counter}",
+            issuer=issuer.kid.decode(),
             gateway=gateway or self.gateway,
             equipment=equipment,
             verb=verb,

@@ -40,6 +40,7 @@ commands = st.builds(
     CommandMessage,
     schema=st.just(SCHEMA),
     command_id=ids,
+    issuer=ids,
     gateway=st.just("gw-republique") | ids,
     equipment=ids,
     verb=st.sampled_from(["select-plan", "flash", "release", "reset", "raise", "set-green"]) | ids,

@@ -65,6 +65,7 @@ class Cabinet:
         given = {
             "schema": SCHEMA,
             "command_id": "c1",
+            "issuer": "alice/1",
             "gateway": GATEWAY,
             "equipment": "seg-1",
             "verb": "release-level",
@@ -82,6 +83,7 @@ class Cabinet:
         return self.gate.admit(sealed, TOPIC, self.counters, self.now_ms, T0_MS + self.now_ms, self.clock)
 
     def offer(self, *signers: Signer, **fields: Any) -> Admitted | Declined | Repeated:
+        fields = {"issuer": (signers or (ALICE,))[0].kid.decode()} | fields
         return self.admit(sealed(self.message(**fields), *signers))
 
 
@@ -122,11 +124,32 @@ def test_sr_25_a_command_is_admitted_once_whoever_repeats_it() -> None:
     message = cabinet.message(counter=7)
     assert isinstance(cabinet.admit(sealed(message, ALICE, BRUNO)), Admitted)
     cabinet.counters["alice/1"] = 7
-    for repeated in (sealed(message, ALICE, BRUNO), sealed(message, BRUNO, ALICE), sealed(message, BRUNO)):
+    for repeated in (sealed(message, ALICE, BRUNO), sealed(message, BRUNO, ALICE), sealed(message, ALICE)):
         assert isinstance(cabinet.admit(repeated), Repeated)
     restarted = Cabinet()
     restarted.counters["alice/1"] = 7
     assert "not above 7" in declined(restarted.admit(sealed(message, ALICE, BRUNO)))
+
+
+def test_sr_25_the_order_of_the_envelopes_does_not_decide_who_asked() -> None:
+    cabinet = Cabinet()
+    message = cabinet.message(counter=7, verb="flash", args={"lease_s": 60}, equipment="j1")
+    swapped = cabinet.admit(sealed(message, BRUNO, ALICE))
+    assert isinstance(swapped, Admitted)
+    assert (swapped.kid, swapped.origin) == ("alice/1", Origin(Role.OPERATOR, ("alice", "bruno")))
+    restarted = Cabinet()  # Remembers no command; what it stored of Alice must hold whoever comes first.
+    restarted.counters["alice/1"] = 7
+    for again in (sealed(message, ALICE, BRUNO), sealed(message, BRUNO, ALICE)):
+        assert "not above 7" in declined(restarted.admit(again))
+
+
+def test_sr_25_the_issuer_named_must_have_signed() -> None:
+    cabinet = Cabinet()
+    for by in ((BRUNO,), (BRUNO, TECH)):
+        with pytest.raises(SignatureError, match="alice/1 is named as the issuer"):
+            cabinet.offer(*by, issuer="alice/1")
+    with pytest.raises(MessageError):
+        cabinet.offer(ALICE, issuer="")
 
 
 def test_sr_25_the_issuers_counter_must_rise() -> None:

@@ -125,7 +125,7 @@ def test_an_expired_list_commands_nothing_but_still_carries_records() -> None:
         keys.open_set(command, CMD, late_ms)
 
 
-def test_a_command_set_names_distinct_people_in_the_order_they_signed() -> None:
+def test_a_command_set_names_distinct_people_and_every_key() -> None:
     keys = load_key_list(
         sealed_list([*entries(), entry("alice/2", "operator", ("command:R1",), subject="alice")]), ROOTS
     )
@@ -133,6 +133,7 @@ def test_a_command_set_names_distinct_people_in_the_order_they_signed() -> None:
     assert opened.subjects == ("bruno", "alice")
     opened = keys.open_set(join_set([ALICE.seal(b"x", CMD), signer("alice/2").seal(b"x", CMD)]), CMD)
     assert opened.subjects == ("alice",)
+    assert [key.kid for key in opened.signers] == ["alice/1", "alice/2"]
     assert opened.payload == b"x"
 
 

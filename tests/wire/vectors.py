@@ -102,7 +102,7 @@ def make() -> dict[str, Any]:
         "segment-1", "segment", "Rue de la Liberté", 47.3225, 5.0384, "agent", ["set-level", "release-level"], ""
     )
     command = CommandMessage(
-        SCHEMA, "c-1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, NONCE, 17, T0_MS, T0_MS + 30_000,
+        SCHEMA, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, NONCE, 17, T0_MS, T0_MS + 30_000,
         "junction-1/flash_status", 2,
     )  # fmt: skip
     outcome = Outcome(
