@@ -125,8 +125,8 @@ class Lane(Generic[T]):
         left = await self._store(group) if group else group
         self._held.extendleft(reversed(left))
         self._shorten()
-        if left:
-            self._enough.set()  # It has waited long enough: at the next try it needs no company.
+        if left or len(self._held) >= self._pace.count:
+            self._enough.set()  # It has waited long enough, or is company enough: nothing need be added to it.
         if self._held or self._stopping:
             self._some.set()
         else:

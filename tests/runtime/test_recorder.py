@@ -70,6 +70,19 @@ def test_a_change_waits_for_company_and_no_longer_than_its_pace() -> None:
     assert disk.groups == [(pytest.approx(5.01), 2)]
 
 
+def test_what_is_left_of_a_burst_does_not_wait_for_the_next_one() -> None:
+    disk = Disk()
+
+    async def story() -> None:
+        lane = Lane(PACE, 20_000, disk.write)
+        async with alongside(lane.run()):
+            lane.take(range(10 * GROUP_MAX))
+            await asyncio.sleep(1.0)
+        assert len(disk.stored) == 10 * GROUP_MAX
+
+    virtually(story)
+
+
 def test_enough_company_or_bad_news_leave_at_once() -> None:
     disk = Disk()
 
