@@ -13,7 +13,7 @@ from agent.model.equipment import Bollard, Equipment, Junction, Lamp, Meter, Poi
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.junction_table import read_junction_keys
 from agent.model.link_table import address_of, read_modbus, read_modbus_keys, read_snmp
-from agent.model.site import Address, Cabinet, Link, ModbusLink, PresenceInputs, Site
+from agent.model.site import Cabinet, Link, ModbusLink, PresenceInputs, Site
 from agent.model.toml_table import Problems, Table, shown
 
 POINT_NAME = r"[a-z0-9_]{1,60}"
@@ -125,8 +125,7 @@ def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mappi
     """Every piece of equipment and its link; ids are unique over all kinds."""
     equipment: dict[EquipmentId, Equipment] = {}
     links: dict[EquipmentId, Link] = {}
-    outputs: dict[tuple[object, ...], EquipmentId] = {}
-    bollard_units: dict[tuple[Address, int], EquipmentId] = {}  # Whole units: their coils mean other things.
+    owners = _Owners()
     lamps: list[tuple[Table, Lamp]] = []
     for key, read in READERS.items():
         for table in root.tables(key):
@@ -140,23 +139,32 @@ def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mappi
                 lamps.append((table, made))
             if link is not None:
                 links[made.id] = link
-                if isinstance(made, Junction | Bollard | Segment):
-                    other = outputs.setdefault(_output(link), made.id)
-                    if isinstance(made, Segment) and isinstance(link, ModbusLink):
-                        other = bollard_units.get((link.address, link.unit), other)
-                    elif isinstance(link, ModbusLink):
-                        bollard_units[link.address, link.unit] = made.id
-                    if other != made.id:
-                        table.note("modbus" if isinstance(link, ModbusLink) else "snmp", f"drives what {other} drives")
+                if isinstance(made, Junction | Bollard | Segment) and (other := owners.claim(made, link)):
+                    table.note("modbus" if isinstance(link, ModbusLink) else "snmp", f"drives what {other} drives")
     for table, lamp in lamps:
         if lamp.segment and not isinstance(equipment.get(lamp.segment), Segment):
             table.note("segment", f"expected the id of a segment of this file, found {shown(lamp.segment)}")
     return equipment, links
 
 
-def _output(link: Link) -> tuple[object, ...]:
-    """What is driven through a link: two owners would undo each other. Reading one unit twice is harmless."""
-    return (link.address, link.unit, link.channel) if isinstance(link, ModbusLink) else (link.address,)
+class _Owners:
+    """Who drives what: two owners of one output would undo each other. Reading one unit twice is harmless.
+
+    A bollard owns its whole unit: its coils mean other things than a cabinet's.
+    """
+
+    def __init__(self) -> None:
+        self._outputs: dict[tuple[object, ...], EquipmentId] = {}
+
+    def claim(self, made: Junction | Bollard | Segment, link: Link) -> EquipmentId | None:
+        """Take an output; return who has it already."""
+        unit = (link.address, link.unit) if isinstance(link, ModbusLink) else (link.address,)
+        own = (*unit, link.channel) if isinstance(made, Segment) and isinstance(link, ModbusLink) else unit
+        for output in (unit, own):
+            if (other := self._outputs.get(output)) is not None:
+                return other
+        self._outputs[own] = made.id
+        return None
 
 
 def _read_common(table: Table) -> tuple[EquipmentId, str, Position]:
