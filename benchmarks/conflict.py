@@ -79,13 +79,13 @@ class Listening:
 
 
 def measure(run: Run) -> Table:
-    """Idle machine first, then both cores busy."""
+    """Nothing of ours beside it first, then both cores busy."""
     table = Table("Conflict on the lamps → flash request at the controller (100 ms scan)", METHOD)
     trust = run.folder / "trust"
     make_demo_trust(trust, CITY, [GATEWAY], now_ms=time.time_ns() // 1_000_000)
     count = run.count(40, 3)
-    for which in ("idle", "busy"):
-        load = nullcontext() if which == "idle" else busy_cores(CORES, run.folder / "busy.log")
+    for which in ("alone", "busy"):
+        load = nullcontext() if which == "alone" else busy_cores(CORES, run.folder / "busy.log")
         with load:
             times = asyncio.run(_measure(run, which, count))
         table.add(f"{which}: conflict → flash request", "ms", times.whole, "≤ 300")
