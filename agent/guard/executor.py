@@ -13,7 +13,6 @@ from agent.process.gatekeeper import Acted
 from agent.safety.kernel import judge
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused
-from agent.wire.messages import Outcome
 
 
 class GuardExecutor:
@@ -72,14 +71,6 @@ class GuardExecutor:
             (view.value for view in guarded.points() if view.name == name and view.quality == Quality.GOOD), None
         )
 
-    async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
-        """Seal the outcome into the safety stream."""
-        detail = {
-            "command": outcome.command_id,
-            "verb": outcome.verb,
-            "issuer": outcome.issuer,
-            "state": outcome.state,
-            **detail,
-        }
-        text = f"{outcome.verb}: {outcome.reason}"
-        await self._records.event(f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail)
+    async def record(self, kind: str, equipment: str, rule: str, text: str, detail: dict[str, Scalar]) -> None:
+        """Seal an outcome into the safety stream; the records count a disk that does not take it."""
+        await self._records.event(kind, equipment, rule, text, detail)

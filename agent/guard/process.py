@@ -123,7 +123,7 @@ class Guard:
         self.hold_what_may_be_lost()
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
         try:
-            async with self.server.serving(), asyncio.TaskGroup() as group:
+            async with self.gatekeeper.working(), self.server.serving(), asyncio.TaskGroup() as group:
                 scans = [group.create_task(self._scan(key, each), name=key) for key, each in self.guarded.items()]
                 if self.presence is not None:
                     scans.append(group.create_task(self.presence.run(), name="presence"))

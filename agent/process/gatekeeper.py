@@ -4,6 +4,8 @@ Guard and agent each run one over the equipment they own; there is no second doo
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +14,7 @@ from agent.model.command import Command, Origin, Role
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.observation import Scalar
 from agent.process.clock import Clock
+from agent.process.stopping import stop_all
 from agent.safety.verdict import Approved, Refused
 from agent.wire.errors import TrustError, WireError
 from agent.wire.gate import Admitted, CommandGate, Declined, Repeated
@@ -25,6 +28,12 @@ NOTHING_SENT = "nothing was sent to the equipment"
 TURN_TIMEOUT_S = 3.0
 """How long a command waits for those before it. With the disk and the equipment at their slowest its answer still
 comes within the socket's time; nothing is cut off half done."""
+STOP_TIMEOUT_S = 5.0
+"""How long a stopping process waits for the command under way."""
+DECLINED_PERIOD_MS = 60_000
+DECLINED_RECORDS_MAX = 64
+"""Sealed records are never shed, and a captured command may be sent again and again: of what the gate declines, one
+record a minute for each command, and no more of them than this; the others are counted."""
 TEXT_LENGTH_MAX = 500
 
 
@@ -74,13 +83,20 @@ class Executor(Protocol):
         """A point's present good value, or None."""
         ...
 
-    async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
-        """Put the outcome into the process's sealed stream; return when it is durable."""
+    async def record(self, kind: str, equipment: str, rule: str, text: str, detail: dict[str, Scalar]) -> None:
+        """Put an outcome into the process's sealed stream; return when it is durable.
+
+        Raises:
+            LedgerError: it is not, or not yet.
+        """
         ...
 
 
 class Gatekeeper:
-    """One executor's commands, one at a time."""
+    """One executor's commands, one at a time.
+
+    Whoever brings a command may go away: once it has its turn it runs to its end in a task of this process's own.
+    """
 
     def __init__(
         self, city: CityId, gateway: GatewayId, gate: CommandGate, signer: Signer, executor: Executor, clock: Clock
@@ -93,6 +109,9 @@ class Gatekeeper:
         self._topic = down(city, gateway, "cmd")
         self._result_topic = up(city, gateway, "result")
         self._turn = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._declined: dict[tuple[str, int, str, str], int] = {}  # What was recorded -> when, oldest first.
         self.rejected: dict[str, int] = {}
 
     def nonce(self, now_ms: int) -> bytes:
@@ -103,8 +122,21 @@ class Gatekeeper:
         """Count something that was not believed."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Take commands for as long as the context lasts; at its end the one under way is waited for, then stopped."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                if self._under_way:
+                    await asyncio.wait(self._under_way, timeout=STOP_TIMEOUT_S)
+                await stop_all(self._under_way)
+
     async def submit(self, sealed: bytes) -> Reply:
-        """Take one sealed command set to its end.
+        """Take one sealed command set to its end. Cancelled, only the waiting ends; the outcome is in the log.
 
         Returns:
             The signed outcome; Failed if nobody known signed it, or if others kept the executor busy too long.
@@ -115,10 +147,34 @@ class Gatekeeper:
         except TimeoutError:
             self.count("busy")
             return Failed(f"other commands are still under way, try again; {NOTHING_SENT}")
-        try:
-            return await self._take(sealed)
-        finally:
+        if self._group is None:
             self._turn.release()
+            return Failed(f"this process is stopping; {NOTHING_SENT}")
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        task = self._group.create_task(self._conduct(sealed, reply), name="command")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await reply
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Here and not in the task: one that is stopped before it began would never let go of the turn."""
+        self._under_way.discard(task)
+        self._turn.release()
+
+    async def _conduct(self, sealed: bytes, reply: "asyncio.Future[Reply]") -> None:
+        try:
+            taken = await self._take(sealed)
+        except Exception as error:  # noqa: BLE001 - told below
+            # Our own bug. It must not end the scans that live beside this task; whoever waits, or the loop, is told.
+            if reply.done():
+                asyncio.get_running_loop().call_exception_handler({"message": "command failed", "exception": error})
+            else:
+                reply.set_exception(error)
+        else:
+            if not reply.done():
+                reply.set_result(taken)
+        finally:
+            reply.cancel()  # Does nothing to one that has its answer.
 
     async def _take(self, sealed: bytes) -> Reply:
         try:
@@ -138,10 +194,25 @@ class Gatekeeper:
                 self.count("repeated")
                 return Failed(f"this very command was delivered before; {NOTHING_SENT} again")
             case Declined(message=message, kid=kid, ended=ended, refused=refused):
+                end = self._refusal(message, refused, ended)
+                if not self._is_recorded_now(kid, message, ended):
+                    self.count("declined again")  # Answered all the same.
+                    return self._seal(self._outcome(message, kid, *end))
                 self.count("declined")
-                return await self._conclude(message, kid, self._refusal(message, refused, ended), {})
+                return await self._conclude(message, kid, end, {})
             case Admitted():
                 return await self._store_and_carry_out(admitted)
+
+    def _is_recorded_now(self, kid: str, message: CommandMessage, ended: str) -> bool:
+        """Whether a declined command is worth a record: the first time in a while, while there is room."""
+        now_ms = self._clock.now_ms()
+        while self._declined and now_ms - next(iter(self._declined.values())) >= DECLINED_PERIOD_MS:
+            del self._declined[next(iter(self._declined))]
+        key = kid, message.counter, message.command_id, ended
+        if key in self._declined or len(self._declined) >= DECLINED_RECORDS_MAX:
+            return False
+        self._declined[key] = now_ms
+        return True
 
     async def _store_and_carry_out(self, admitted: Admitted) -> Reply:
         try:
@@ -162,7 +233,6 @@ class Gatekeeper:
         else:
             acted, rule = await self._executor.act(verdict), ""
         detail: dict[str, Scalar] = {f"arg {name}": value for name, value in message.args.items()}
-        detail["issuer"] = admitted.kid
         detail["signed by"] = ", ".join(admitted.origin.subjects)
         return await self._conclude(message, admitted.kid, (acted, rule), detail)
 
@@ -173,12 +243,22 @@ class Gatekeeper:
     async def _conclude(
         self, message: CommandMessage, kid: str, end: tuple[Acted, str], detail: dict[str, Scalar]
     ) -> OutcomeIs:
-        acted, rule = end
-        outcome = self._outcome(message, kid, acted, rule)
+        outcome = self._outcome(message, kid, *end)
+        detail = {
+            "command": outcome.command_id,
+            "verb": outcome.verb,
+            "issuer": outcome.issuer,
+            "state": outcome.state,
+            **detail,
+        }
+        kind, text = f"command.{outcome.ended}", f"{outcome.verb}: {outcome.reason}"[:TEXT_LENGTH_MAX]
         try:
-            await self._executor.record(outcome, detail)
+            await self._executor.record(kind, outcome.equipment, outcome.rule, text, detail)
         except LedgerError:
             self.count("unrecorded")  # It happened all the same, and whoever asked must know.
+        return self._seal(outcome)
+
+    def _seal(self, outcome: Outcome) -> OutcomeIs:
         return OutcomeIs(outcome, self._signer.seal(encode(outcome), self._result_topic))
 
     def rehearse(self, message: CommandMessage, role: str) -> Reply:

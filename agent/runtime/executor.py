@@ -18,7 +18,6 @@ from agent.runtime.segment import SegmentControl
 from agent.safety.kernel import judge
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused
-from agent.wire.messages import Outcome
 
 
 class AgentExecutor:
@@ -82,20 +81,10 @@ class AgentExecutor:
         seen = self._table.of(EquipmentId(equipment)).get(name)
         return seen.value if seen is not None and seen.quality is Quality.GOOD else None
 
-    async def record(self, outcome: Outcome, detail: dict[str, Scalar]) -> None:
-        """Seal the outcome into the audit stream.
+    async def record(self, kind: str, equipment: str, rule: str, text: str, detail: dict[str, Scalar]) -> None:
+        """Seal an outcome into the audit stream.
 
         Raises:
             LedgerError: it is not durable, or not yet.
         """
-        detail = {
-            "command": outcome.command_id,
-            "verb": outcome.verb,
-            "issuer": outcome.issuer,
-            "state": outcome.state,
-            **detail,
-        }
-        text = f"{outcome.verb}: {outcome.reason}"
-        await self._recorder.durable_event(
-            "audit", f"command.{outcome.ended}", outcome.equipment, outcome.rule, text, detail
-        )
+        await self._recorder.durable_event("audit", kind, equipment, rule, text, detail)

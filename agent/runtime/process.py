@@ -185,7 +185,7 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         self.recorder.event("audit", "agent.start", "", "", f"pid {os.getpid()}")
         try:
-            async with self.server.serving(), asyncio.TaskGroup() as group:
+            async with self.gatekeeper.working(), self.server.serving(), asyncio.TaskGroup() as group:
                 recording = group.create_task(self.recorder.run(), name="recorder")
                 work = [group.create_task(each, name=name) for name, each in self._work()]
                 await stop.wait()

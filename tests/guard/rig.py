@@ -102,7 +102,7 @@ class Rig:
         await self.guard.records.open()
         self.client = LocalClient(self.site.parent / "state" / "guard.sock")
         try:
-            async with self.guard.server.serving():
+            async with self.guard.gatekeeper.working(), self.guard.server.serving():
                 yield
         finally:
             await self.vanish()

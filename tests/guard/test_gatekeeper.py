@@ -14,6 +14,7 @@ from agent.wire.messages import Outcome, encode
 from agent.wire.sealing import open_result
 from agent.wire.topics import up
 from tests.guard.rig import FLASH, JunctionRig, junction_rig
+from tests.waiting import wait_until
 
 J, OTHER = "j-republique", GatewayId("gw-other")
 PLAN_2 = {"plan": 2, "lease_s": 300}
@@ -237,3 +238,65 @@ async def test_who_waits_too_long_for_others_is_told_so_and_nothing_is_cut_off(m
         assert done.outcome.ended == "done"
         assert (await rig.submit(second)).ended == "done"
         assert rig.patterns == [2, 0]
+
+
+async def test_a_command_whose_sender_goes_away_runs_to_its_end_and_is_recorded() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
+        rig.signals.fault("slow:0.2")
+        under_way = asyncio.create_task(rig.guard.gatekeeper.submit(sealed))
+        await wait_until(lambda: bool(rig.guard.records.counters))
+        under_way.cancel()
+        await asyncio.wait((under_way,))
+        again = await rig.guard.gatekeeper.submit(sealed)  # Waits for its turn behind the first.
+        assert isinstance(again, Failed)
+        assert "delivered before" in again.text
+        assert rig.patterns == [2]
+        assert [entry.text for entry in await rig.log("command.done")] == [
+            "select-plan: plan 2 requested and read back"
+        ]
+
+
+async def test_a_process_that_stops_lets_the_command_under_way_end_and_takes_no_other() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        first = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
+        second = await rig.sealed(rig.people.alice, J, "release")
+        rig.signals.fault("slow:0.2")
+        gatekeeper = rig.guard.gatekeeper
+        async with gatekeeper.working():
+            under_way = asyncio.create_task(gatekeeper.submit(first))
+            await wait_until(lambda: bool(rig.guard.records.counters))
+        assert under_way.done() or isinstance(await under_way, OutcomeIs)
+        assert rig.patterns == [2]
+        late = await gatekeeper.submit(second)
+        assert isinstance(late, Failed)
+        assert "stopping" in late.text
+
+
+async def test_a_command_sent_again_and_again_leaves_one_record_a_minute() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
+        assert (await rig.submit(sealed)).ended == "done"
+        await rig.run(61)
+        for _ in range(20):
+            assert (await rig.submit(sealed)).rule == "SR-25"
+        assert len(await rig.log("command.refused")) == 1
+        figures = (await rig.status()).figures
+        assert (figures["rejected declined"], figures["rejected declined again"]) == (1, 19)
+        rig.clock.advance(60)
+        await rig.submit(sealed)
+        assert len(await rig.log("command.refused")) == 2
+
+
+async def test_many_captured_commands_do_not_fill_the_card_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatekeeper, "DECLINED_RECORDS_MAX", 3)
+    async with junction_rig() as rig:
+        await rig.run(1)
+        captured = [await rig.sealed(rig.people.stranger, J, "release") for _ in range(6)]
+        for sealed in captured * 2:
+            assert (await rig.submit(sealed)).ended == "refused"
+        assert len(await rig.log("command.refused")) == 3
+        assert (await rig.status()).figures["rejected declined again"] == 9

@@ -102,7 +102,11 @@ class AgentRig:
                 self.agent = Agent(cabinet, self.site.parent, clock, trust, self.journal)
             self.client = LocalClient(self.state / "agent.sock")
             try:
-                async with self.agent.server.serving(), alongside(self.agent.recorder.run()):
+                async with (
+                    self.agent.gatekeeper.working(),
+                    self.agent.server.serving(),
+                    alongside(self.agent.recorder.run()),
+                ):
                     yield
             finally:
                 await self.client.close()
