@@ -21,7 +21,7 @@ from benchmarks.machine import ROOT, Machine, load, this_machine
 from benchmarks.table import HEADINGS, Table
 
 NAMES = ("idle", "start", "change", "conflict", "polling", "kernel", "envelope", "ledger", "ingest")
-EXIT_DONE, EXIT_FAILED = 0, 1
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 WIDTH = 160
 """Columns when nobody watches: a table in a file should not be folded."""
 
@@ -111,4 +111,7 @@ def record(name: str, table: Table, machine: Machine, loads: list[float], starte
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # Every process of ours was ended on the way here.
+        raise SystemExit(EXIT_INTERRUPTED) from None

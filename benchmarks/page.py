@@ -3,11 +3,13 @@
 import re
 from datetime import datetime
 from pathlib import Path
+from textwrap import fill
 
 from benchmarks.machine import ROOT, Machine
 from benchmarks.table import HEADINGS, Table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+WIDTH = 120
 
 
 def write(name: str, table: Table, machine: Machine, loads: list[float], started: datetime, path: Path = PAGE) -> None:
@@ -21,7 +23,14 @@ def write(name: str, table: Table, machine: Machine, loads: list[float], started
 
 
 def _part(table: Table, machine: Machine, loads: list[float], started: datetime) -> str:
-    lines = [f"## {table.title}", "", table.method, "", _line(HEADINGS), _line(["---"] * 2 + ["--:"] * 5 + ["---"])]
+    lines = [
+        f"## {table.title}",
+        "",
+        fill(table.method, WIDTH),
+        "",
+        _line(HEADINGS),
+        _line(["---"] * 2 + ["--:"] * 5 + ["---"]),
+    ]
     lines += [_line(row.cells()) for row in table.rows]
     lines += ["", *(f"- {remark}" for remark in table.remarks)]
     if table.remarks:
