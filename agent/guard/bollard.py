@@ -61,6 +61,10 @@ class BollardGuard(Guarded):
             fault_seen_at_ms=self.fault_seen_at_ms(),
         )
 
+    def watch_anew(self) -> None:
+        """Forget what was told."""
+        self._tripped = frozenset()
+
     def holding(self) -> str:
         """A bollard is pulsed, never held."""
         return ""

@@ -51,8 +51,10 @@ class GuardExecutor:
             if latch is None:
                 return Acted("done", "nothing was latched", guarded.state())
             who = ", ".join(approved.command.origin.subjects)
-            if not await self._records.clear_latch(latch, f"reset on site by {who}"):
-                return Acted("failed", "the disk did not take the reset; it stays latched", guarded.state())
+            text = f"reset on site by {who}"
+            if why := await self._records.clear_latch(latch, text, lambda: guarded.is_over_since(approved.at_ms)):
+                return Acted("failed", why, guarded.state())
+            guarded.watch_anew()
             return Acted("done", f"{latch.rule} reset on site", guarded.state())
         return await guarded.act(approved)
 

@@ -68,6 +68,10 @@ class Guarded(ABC):
     async def release(self) -> None:  # noqa: B027 - a bollard has nothing to release
         """Give control back before the process ends."""
 
+    @abstractmethod
+    def watch_anew(self) -> None:
+        """Forget which faults were told: one that is still there after a reset trips again."""
+
     @property
     def latch(self) -> Latch | None:
         """The latched fault, if any."""
@@ -78,6 +82,11 @@ class Guarded(ABC):
         if self._fault_seen_at_ms is None and self.latch is not None:
             return self.surroundings.started_ms
         return self._fault_seen_at_ms
+
+    def is_over_since(self, at_ms: int) -> bool:
+        """Whether no fault was seen from ``at_ms`` on."""
+        seen_at_ms = self.fault_seen_at_ms()
+        return seen_at_ms is None or seen_at_ms < at_ms
 
     def mode(self) -> ModeEntry:
         """The worst mode that holds here."""

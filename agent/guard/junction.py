@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from typing import cast
 
 from agent.guard.guarded import Guarded
@@ -80,6 +81,10 @@ class JunctionGuard(Guarded):
         if tripped_ms is None or conflict_ms is None:
             return tripped_ms
         return max(tripped_ms, conflict_ms)
+
+    def watch_anew(self) -> None:
+        """Forget the conflict that was told; the times of greens and yellows stay."""
+        self._memory = replace(self._memory, conflict_at_ms=None, confirmed=False)
 
     def holding(self) -> str:
         """The lease in force."""

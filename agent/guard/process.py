@@ -58,7 +58,7 @@ class Guard:
         except TrustError as error:
             raise GuardSetupError(str(error)) from error
         self.records = Records(
-            lambda: Ledger(state / "guard.db", trust.signer, site.city, site.gateway, (STREAM,), clock)
+            lambda: Ledger(state / "guard.db", trust.signer, site.city, site.gateway, (STREAM,), clock), clock.now_ms
         )
         self.surroundings = Surroundings(site, trust.ring, clock, fleet_expected=cabinet.broker is not None)
         self.lines: dict[Address, ModbusLine] = {}
@@ -128,6 +128,7 @@ class Guard:
                 if self.presence is not None:
                     scans.append(group.create_task(self.presence.run(), name="presence"))
                 scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
+                scans.append(group.create_task(self.records.run(), name="records"))
                 await stop.wait()
                 await stop_all(scans)
             await self._release()
@@ -181,6 +182,8 @@ class Guard:
         if self.records.failures:
             figures["disk failures"] = self.records.failures
             figures["last disk failure"] = self.records.last_failure
+        if self.records.unsealed:
+            figures["records not on disk"] = self.records.unsealed
         return figures | {f"socket {why}": n for why, n in self.server.rejected.items() if n}
 
 

@@ -1,26 +1,31 @@
 """What the guard must not forget: its sealed safety stream, latches and counters.
 
 The ledger is synchronous; one thread runs it, so that a slow card never stops the scan: what the scan writes is begun
-at once and not waited for. Work is done in the order it was begun.
+at once and not waited for. Work is done in the order it was begun. What the disk did not take is kept in memory and
+tried again, with the next write and by the clock.
 """
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from agent.ledger.errors import LedgerError
+from agent.guard.lane import Lane, Taken
+from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.ledger import Ledger
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
 from agent.safety.latch import Latch
 from agent.wire.local import LogEntry
 from agent.wire.messages import Ack, Event, StreamHead
+from drivers.base import NowMs
 
 STREAM = "safety"
 DISK_TIMEOUT_S = 3.0  # an SD card has been seen to take 0.5 s for a commit
 WAITING_MAX = 64  # writes begun and not yet on disk; a disk that hangs must not fill the memory
+RETRY_S = 5.0  # a card that failed once may take the next write
 TEXT_LENGTH_MAX = 500
 Heads = tuple[StreamHead, StreamHead]
 T = TypeVar("T")
@@ -30,14 +35,19 @@ class Records:
     """The guard's memory, asynchronous.
 
     A failing disk never stops the guard from releasing or from holding a latch in memory: it is counted and shown, and
-    the latch is written with the next write that succeeds.
+    latches and events are written as soon as it takes anything again.
+
+    Args:
+        now_ms: monotonic; also called by the ledger's thread.
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(self, open_ledger: Callable[[], Ledger], now_ms: NowMs) -> None:
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._open = open_ledger
+        self._now_ms = now_ms
         self._ledger: Ledger | None = None
         self._unstored: dict[EquipmentId, Latch] = {}
+        self._lane = Lane()
         self._waiting = 0
         self.latches: dict[EquipmentId, Latch] = {}
         self.counters: dict[str, int] = {}
@@ -68,17 +78,33 @@ class Records:
             await asyncio.wait((closing,), timeout=DISK_TIMEOUT_S)
         self._thread.shutdown(wait=False)
 
+    async def run(self) -> None:
+        """Try again what the disk did not take, for as long as the process lasts."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            self.retry()
+
+    def retry(self) -> None:
+        """Begin to write what the disk did not take, unless it is still busy."""
+        if self._ledger is not None and not self._waiting and (self._unstored or self._lane.is_owed):
+            self._begin()
+
+    @property
+    def unsealed(self) -> int:
+        """Events that are in memory only."""
+        return len(self._lane)
+
     def note(
         self, kind: str, equipment: str, rule: str, text: str, detail: dict[str, Scalar] | None = None
     ) -> "asyncio.Future[Heads] | None":
         """Begin to seal one event into the safety stream, without waiting; None if too much waits already."""
-        event = Event(0, kind, equipment, rule, text[:TEXT_LENGTH_MAX], detail or {})
-        return self._begin(lambda ledger: ledger.append_events(STREAM, [event]))
+        self._lane.put(Event(0, kind, equipment, rule, text[:TEXT_LENGTH_MAX], detail or {}), self._now_ms())
+        return self._begin()
 
     async def event(
         self, kind: str, equipment: str, rule: str, text: str, detail: dict[str, Scalar] | None = None
     ) -> bool:
-        """Seal one event into the safety stream; durable on return, or counted as a failure and False."""
+        """Seal one event into the safety stream; durable on return, or False and kept to be tried again."""
         return await self._is_done(self.note(kind, equipment, rule, text, detail))
 
     def hold(self, latch: Latch) -> None:
@@ -88,20 +114,44 @@ class Records:
         if is_new:
             self.note("latch.set", latch.equipment, latch.rule, latch.reason)
         else:
-            self._begin(lambda _ledger: None)
+            self._begin()
 
-    async def clear_latch(self, latch: Latch, text: str) -> bool:
-        """Clear a latch and seal that in the same transaction; False, and it stays latched, if the disk fails."""
+    async def clear_latch(self, latch: Latch, text: str, is_over: Callable[[], bool]) -> str:
+        """Clear a latch and seal that in the same transaction.
+
+        Args:
+            latch: the very one whose reset was approved.
+            is_over: asked once the disk has answered: whether no fault was seen since the approval.
+
+        Returns:
+            Why it stays latched, empty if it does not.
+        """
         event = Event(0, "latch.reset", latch.equipment, latch.rule, text[:TEXT_LENGTH_MAX], {})
+        given_up = threading.Event()
 
         def clear(ledger: Ledger) -> None:
-            ledger.clear_latch(latch.equipment)
-            ledger.append_events(STREAM, [event])
+            if not given_up.is_set():
+                ledger.clear_latch(latch.equipment)
+                ledger.append_events(STREAM, [event])
 
-        if not await self._is_done(self._begin(clear)):
-            return False
-        self.latches.pop(latch.equipment, None)
-        return True
+        begun = self._begin(clear)
+        self._unstored.pop(latch.equipment, None)  # Or a later write would store it again behind the reset.
+        why = "the reset was cut off"
+        try:
+            if not await self._is_done(begun):
+                why = "the disk did not take the reset"
+            elif self.latches.get(latch.equipment) is not latch or not is_over():
+                why = "a fault was seen during the reset"
+            else:
+                del self.latches[latch.equipment]
+                return ""
+        finally:
+            # The disk may have taken the reset, or still take it: what is held must be there after a restart too.
+            if held := self.latches.get(latch.equipment):
+                given_up.set()
+                self._unstored[held.equipment] = held
+                self.note("latch.set", held.equipment, held.rule, f"stays latched, {why}: {held.reason}")
+        return f"{why}; it stays latched"
 
     async def store_counter(self, kid: str, counter: int) -> None:
         """Store an issuer's counter with fsync.
@@ -136,40 +186,45 @@ class Records:
         links = await self._read(lambda ledger: ledger.sealed_after(STREAM, epoch, seq, limit))
         return [(link.seq, link.sealed) for link in links]
 
-    def _begin(self, work: Callable[[Ledger], object]) -> "asyncio.Future[Heads] | None":
-        """Hand one transaction to the ledger's thread, together with every latch that is not on disk yet."""
+    def _begin(self, work: Callable[[Ledger], object] = lambda _ledger: None) -> "asyncio.Future[Heads] | None":
+        """Hand one transaction to the ledger's thread, with every latch and event that is not on disk yet."""
         assert self._ledger is not None
         if self._waiting >= WAITING_MAX:
             self._failed(f"the disk does not keep up: {WAITING_MAX} writes wait")
             return None
-        ledger, unstored = self._ledger, tuple(self._unstored.values())
+        ledger, unstored, taken = self._ledger, tuple(self._unstored.values()), self._lane.take()
 
         def write() -> Heads:
             with ledger.atomic():
                 for latch in unstored:
                     ledger.set_latch(latch)
+                _seal(ledger, taken.events(self._now_ms()))
                 work(ledger)
             return _heads(ledger)
 
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._thread, write)
-        future.add_done_callback(lambda done: self._ended(done, unstored))
+        future.add_done_callback(lambda done: self._ended(done, unstored, taken))
         return future
 
-    def _ended(self, done: "asyncio.Future[Heads]", stored: tuple[Latch, ...]) -> None:
+    def _ended(self, done: "asyncio.Future[Heads]", stored: tuple[Latch, ...], taken: Taken) -> None:
         self._waiting -= 1
         if done.cancelled():
             return  # The process ends.
         if error := done.exception():
             self._failed(str(error))
             if not isinstance(error, LedgerError | sqlite3.Error):
+                self._lane.lose(taken)
                 raise error  # Our own bug: told by the event loop, while the guard goes on.
+            self._lane.give_back(taken)
             return
         self.is_failing = False
         self.head, self.acked = done.result()
+        self._lane.stored(taken)
         for latch in stored:
             if self._unstored.get(latch.equipment) is latch:
                 del self._unstored[latch.equipment]
+        self.retry()  # What came while too many writes waited.
 
     def _failed(self, why: str) -> None:
         self.failures += 1
@@ -199,6 +254,21 @@ class Records:
             raise LedgerError("the disk did not answer in time") from error
         except sqlite3.Error as error:
             raise LedgerError(f"not read: {error}") from error
+
+
+def _seal(ledger: Ledger, events: list[Event]) -> None:
+    """Seal what was kept; one event that cannot be sealed must not stop all others for ever."""
+    if not events:
+        return
+    try:
+        ledger.append_events(STREAM, events)
+    except UnsealableError:
+        for event in events:
+            try:
+                ledger.append_events(STREAM, [event])
+            except UnsealableError as error:
+                text = f"a record {event.kind} could not be sealed: {error}"[:TEXT_LENGTH_MAX]
+                ledger.append_events(STREAM, [Event(event.dt_ms, "records.lost", "", "", text, {"count": 1})])
 
 
 def _heads(ledger: Ledger) -> Heads:

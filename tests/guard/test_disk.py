@@ -5,10 +5,16 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from agent.guard.lane import EVENTS_MAX
 from agent.ledger.ledger import Ledger
 from agent.model.identity import EquipmentId
+from agent.model.observation import Scalar
+from agent.process.stopping import stop_all
 from agent.wire.local import Failed, GetLog, GetSafetyRecords
 from tests.guard.rig import FLASH, JunctionRig, junction_rig
+from tests.waiting import wait_until
 
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 300}
@@ -146,7 +152,7 @@ async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> 
         ]
 
 
-async def test_a_disk_that_hangs_for_long_loses_records_by_count_and_no_memory() -> None:
+async def test_a_disk_that_hangs_for_long_costs_neither_records_nor_memory() -> None:
     async with junction_rig() as rig:
         await rig.run(1)
         async with hanging(rig):
@@ -154,8 +160,61 @@ async def test_a_disk_that_hangs_for_long_loses_records_by_count_and_no_memory()
                 rig.guard.records.note("noise", J, "", f"number {number}")
             assert rig.guard.records._waiting == 64
             assert "does not keep up" in (await rig.status()).warnings[0]
-        await rig.guard.records.event("probe", "", "", "")
-        assert len(await rig.log("noise")) == 63
+        await wait_until(lambda: rig.guard.records.unsealed == 0)
+        assert [entry.text for entry in await rig.log("noise")] == [f"number {number}" for number in range(200)]
+
+
+async def test_records_for_which_the_memory_had_no_room_are_lost_by_count_and_that_is_sealed() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await fail(rig, "read-only")
+        for number in range(EVENTS_MAX + 30):
+            rig.guard.records.note("noise", J, "", f"number {number}")
+        assert rig.guard.records.unsealed == EVENTS_MAX
+        await wait_until(lambda: rig.guard.records._waiting == 0)
+        await on_disk(rig, "PRAGMA query_only=0")
+        rig.guard.records.retry()
+        await wait_until(lambda: rig.guard.records.unsealed == 0)
+        (lost,) = await rig.log("records.lost")
+        assert lost.detail["count"] >= 30
+        links = await rig.guard.records._read(lambda ledger: ledger.log("", 2 * EVENTS_MAX))
+        kept = [entry for entry in links if entry.kind == "noise"]
+        assert len(kept) + int(str(lost.detail["count"])) == EVENTS_MAX + 30
+        assert [entry.text for entry in kept] == [f"number {number}" for number in range(len(kept))]
+
+
+async def test_what_the_disk_did_not_take_is_tried_again_by_the_clock_with_its_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.guard.records.RETRY_S", 0.05)
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await fail(rig, "read-only")
+        await trips_as_ever(rig)
+        tripped_ms = rig.unix_ms()
+        await rig.run(30)
+        await on_disk(rig, "PRAGMA query_only=0")
+        task = asyncio.create_task(rig.guard.records.run())
+        await wait_until(lambda: not rig.guard.records.is_failing)
+        await stop_all((task,))
+        log = await rig.log("trip", "trip.flash", "latch.set")
+        assert [entry.kind for entry in log][:4] == ["latch.set", "trip", "trip", "trip.flash"]
+        assert all(abs(entry.t_ms - tripped_ms) < 1_000 for entry in log[:4])
+        await rig.vanish()
+        async with rig.guarding():
+            assert rig[J].latch is not None
+
+
+async def test_a_record_that_cannot_be_sealed_stops_no_other() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        detail: dict[str, Scalar] = {f"name {number}": "x" * 500 for number in range(200)}
+        rig.guard.records.note("monster", J, "", "too large for any link", detail)
+        rig.guard.records.note("noise", J, "", "after it")
+        await wait_until(lambda: rig.guard.records.unsealed == 0)
+        kinds = [entry.kind for entry in await rig.log("monster", "noise", "records.lost")]
+        assert kinds == ["records.lost", "noise"]
+        assert not rig.guard.records.is_failing
 
 
 async def test_a_ledger_that_cannot_be_read_fails_the_question_and_nothing_else() -> None:
