@@ -137,6 +137,7 @@ class Courier:
         self._birth_wanted = asyncio.Event()
         self._commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(COMMANDS_MAX)
         self._results: deque[bytes] = deque(maxlen=RESULTS_MAX)
+        self._answered = asyncio.Event()
         self.leadership = Leadership()
         self.rejected: dict[str, int] = {}
         self.figures = CourierFigures()
@@ -156,6 +157,7 @@ class Courier:
         async with asyncio.TaskGroup() as group:
             for source in self._sources:
                 group.create_task(source.follow(self._wake.set))
+            group.create_task(self._carry_out())
             await self._connect_for_ever()
 
     async def _connect_for_ever(self) -> None:
@@ -204,7 +206,7 @@ class Courier:
                 group.create_task(self._send(transport))
                 group.create_task(self._beat(transport, conn))
                 group.create_task(self._rebirth(transport, conn))
-                group.create_task(self._carry_out(transport))
+                group.create_task(self._send_results(transport))
         except asyncio.CancelledError:
             with suppress(TransportError, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
@@ -368,17 +370,25 @@ class Courier:
             outbound.restart()
         self._wake.set()
 
-    async def _carry_out(self, transport: Transport) -> None:
-        """Commands one after the other, apart from the acks: an actuator may take its time."""
-        topic = str(self._topic("result"))
-        while True:  # Until the connection ends.
-            while self._results:  # Bounded by RESULTS_MAX; from the connection before.
-                await transport.publish(topic, self._results[0])
-                self._results.popleft()
+    async def _carry_out(self) -> None:
+        """Commands one after the other, apart from the acks: an actuator may take its time, and outlast a connection."""
+        while True:  # Until the courier is stopped.
             text, sealed = await self._commands.get()
             result = await self._principal.command(sealed, text)
             if result is not None:
                 self._results.append(result)
+                self._answered.set()
+
+    async def _send_results(self, transport: Transport) -> None:
+        topic = str(self._topic("result"))
+        while True:  # Until the connection ends.
+            self._answered.clear()
+            while self._results:  # Bounded by RESULTS_MAX; the first ones from the connection before.
+                result = self._results[0]
+                await transport.publish(topic, result)
+                if self._results[0] is result:  # Else it was pushed out meanwhile.
+                    self._results.popleft()
+            await self._answered.wait()
 
     def _topic(self, message_class: str) -> Topic:
         return up(self._city, self._gateway, message_class)

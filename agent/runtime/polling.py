@@ -13,6 +13,11 @@ from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DriverError
 from drivers.modbus.unit import ModbusUnit, Reading
 
 NOT_REACHED, ANSWERS = "not reached yet", "answers"
+MISSES_MAX = 3
+SILENT_AFTER_MS = 2_000
+"""One lost datagram is no loss: both words of it would be sealed and kept for ever. So many polls in a row without an
+answer are, or so long a time. Until then the values stand with their age, and control judges by that. Of a unit never
+reached there is no value to stand."""
 
 
 class Behind(Protocol):
@@ -63,6 +68,8 @@ class UnitPoll:
         self._doubted: dict[EquipmentId, str] = {}
         self._is_beat_refused = False
         self._link = NOT_REACHED
+        self._misses = 0
+        self._answered_at_ms = clock.now_ms()
         self.polls = 0
 
     def __str__(self) -> str:
@@ -85,15 +92,19 @@ class UnitPoll:
             await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
 
     async def poll(self) -> None:
-        """Read once and pass it on; a silent unit's points become stale, those of one that talks nonsense bad."""
+        """Read once and pass it on.
+
+        After a while without an answer the points become stale; bad, if it was nonsense that came.
+        """
         try:
             reading = await self._unit.read()
             if self._heartbeat and not self._doubted:
                 await self._beat()
         except DriverError as error:
-            self._lost(str(error), Quality.BAD if isinstance(error, DeviceNonsenseError) else Quality.STALE)
+            self._missed(str(error), Quality.BAD if isinstance(error, DeviceNonsenseError) else Quality.STALE)
             return
         self.polls += 1
+        self._misses, self._answered_at_ms = 0, self._clock.now_ms()
         if self._link != ANSWERS:
             self._link = ANSWERS
             for each in self._behind:
@@ -127,6 +138,12 @@ class UnitPoll:
         else:
             if self._doubted.pop(each.id, ""):
                 self._recorder.event("alarm", "reading.sound", each.id, "", "the readings make sense again")
+
+    def _missed(self, why: str, quality: Quality) -> None:
+        self._misses += 1
+        silent_ms = self._clock.now_ms() - self._answered_at_ms
+        if self._link != ANSWERS or self._misses >= MISSES_MAX or silent_ms > SILENT_AFTER_MS:
+            self._lost(why, quality)
 
     def _lost(self, why: str, quality: Quality) -> None:
         was, self._link = self._link, why

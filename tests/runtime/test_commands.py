@@ -128,7 +128,7 @@ async def test_a_precondition_that_no_longer_holds_refuses_the_command() -> None
         unknown = rig.sealed(rig.people.alice, SEGMENT, "set-level", args=LEVEL, expect=(f"{SEGMENT}/nothing", 1))
         assert "it is not known" in (await outcome_of(rig, unknown)).reason
         rig.cabinet.fault("silent")
-        await rig.poll()
+        await rig.poll(3)
         gone = rig.sealed(rig.people.alice, SEGMENT, "set-level", args=LEVEL, expect=(point, 80))
         assert "it is not known" in (await outcome_of(rig, gone)).reason  # A stale value is no value.
 

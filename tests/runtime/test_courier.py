@@ -2,34 +2,21 @@
 
 import asyncio
 import contextlib
-import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.process.clock import Clock
-from agent.runtime.courier import Backoff, Courier
-from agent.runtime.errors import TransportError
-from agent.runtime.journal import Journal
-from agent.runtime.mqtt import Broker, Transport
-from agent.runtime.sources import JournalLinks, LinkSource
-from agent.wire.gate import Nonces
-from agent.wire.messages import SCHEMA, Ack, Birth, Death, FleetState, Heartbeat, StreamHead
-from agent.wire.receiving import Fate, Inbound
-from agent.wire.sealing import open_batch, open_birth, open_death, seal_message
+from agent.runtime.courier import Backoff
+from agent.wire.messages import StreamHead
 from agent.wire.streams import NO_HASH, Link
 from agent.wire.topics import ROOT, down, fleet_state, parse, up
 from tests.fleet import broker as brokers
 from tests.ledger.test_ledger import event, samples
-from tests.wire.party import CITY, GATEWAY, ring, signer
-
-AGENT, DIRECTOR, GUARD = (signer(kid) for kid in (f"{GATEWAY}/agent/1", "director/1", f"{GATEWAY}/guard/1"))
-FAST = Backoff(0.01, 0.05)
-KEYS = ring()
+from tests.runtime.courier_rig import GUARD, KEYS, courier_to, fleet_on
+from tests.wire.party import CITY, GATEWAY
 
 
 @pytest.fixture(params=["iotcore", "mosquitto"])
@@ -46,143 +33,6 @@ def port(request: pytest.FixtureRequest, tmp_path: Path, require_program: Callab
 def one_port(tmp_path: Path) -> Iterator[int]:
     with brokers.iotcore(tmp_path) as port:
         yield port
-
-
-@dataclass
-class Fleet:
-    """A manager in miniature on one broker."""
-
-    transport: Transport
-    inbound: Inbound = field(default_factory=Inbound)
-    term: int = 1
-    beat: int = 0
-    is_acking: bool = True
-    values: dict[str, list[Any]] = field(default_factory=dict)
-    births: list[Birth] = field(default_factory=list)
-    beats: list[Heartbeat] = field(default_factory=list)
-    deaths: list[Death] = field(default_factory=list)
-    results: list[bytes] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self) -> None:
-        await self.transport.subscribe([f"{ROOT}/{CITY}/+/up/#"])
-        async for text, payload in self.transport.messages():
-            topic = parse(text)
-            match topic.message_class:
-                case "birth":
-                    message = open_birth(KEYS, payload, topic, None)
-                    self.births.append(message) if isinstance(message, Birth) else self.beats.append(message)
-                    await self.ack()
-                case "death":
-                    self.deaths.append(open_death(KEYS, payload, topic, None))
-                case "result":
-                    self.results.append(payload)
-                case stream:
-                    opened = open_batch(KEYS, payload, topic, None)
-                    if self.inbound.receive(opened.batch, opened.digest).fate is Fate.STORE:
-                        self.values.setdefault(stream, []).extend(opened.batch.values)
-                    self.inbound.committed()
-                    await self.ack()
-            self.changed.set()
-
-    async def ack(self, *, rebirth: bool = False) -> None:
-        if self.is_acking:
-            topic = down(CITY, GATEWAY, "ack")  # type: ignore[arg-type]
-            ack = Ack(SCHEMA, GATEWAY, self.term, self.inbound.acks(GATEWAY), rebirth)
-            await self.transport.publish(str(topic), seal_message(DIRECTOR, topic, ack))
-
-    async def state(self) -> None:
-        self.beat += 1
-        topic = fleet_state(CITY)  # type: ignore[arg-type]
-        state = FleetState(SCHEMA, "room-1", self.term, "b", Clock().unix_ms(), self.beat, 1)
-        await self.transport.publish(str(topic), seal_message(DIRECTOR, topic, state), retain=True)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                self.changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        await self.changed.wait()
-
-
-@contextlib.asynccontextmanager
-async def fleet_on(port: int) -> AsyncIterator[Fleet]:
-    async with Transport(Broker("127.0.0.1", port), f"fleet-{random.getrandbits(32)}") as transport:
-        fleet = Fleet(transport)
-        task = asyncio.ensure_future(fleet.run())
-        try:
-            yield fleet
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TransportError):
-                await task
-
-
-@dataclass
-class House:
-    """What stands behind the courier."""
-
-    nonces: Nonces = field(default_factory=lambda: Nonces(os.urandom, 0))
-    commands: list[bytes] = field(default_factory=list)
-    key_lists: list[bytes] = field(default_factory=list)
-    changes: list[bool] = field(default_factory=list)
-
-    async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
-        nonces = {"agent": self.nonces.current(0)}
-        return Birth(GATEWAY, conn, "Darcy", Clock().unix_ms(), 2, nonces, [], heads, [], "0", floors)
-
-    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
-        return Heartbeat(GATEWAY, conn, beat, Clock().unix_ms(), 2, {"agent": self.nonces.current(0)}, {})
-
-    async def command(self, sealed: bytes, topic: str) -> bytes | None:
-        self.commands.append(sealed)
-        if sealed == b"nobody":
-            return None
-        return AGENT.seal(b"result of " + sealed, up(CITY, GATEWAY, "result"))  # type: ignore[arg-type]
-
-    async def key_list(self, sealed: bytes) -> None:
-        self.key_lists.append(sealed)
-
-    async def link_changed(self, text: str, *, is_up: bool) -> None:
-        self.changes.append(is_up)
-
-
-@dataclass
-class Running:
-    journal: Journal
-    courier: Courier
-    house: House
-    task: "asyncio.Task[None]"
-
-
-@contextlib.asynccontextmanager
-async def courier_to(
-    path: Path, *ports: int, sources: tuple[LinkSource, ...] = (), **kwargs: Any
-) -> AsyncIterator[Running]:
-    house = House()
-    async with Journal(path, AGENT, CITY, GATEWAY, Clock()) as journal:
-        courier = Courier(
-            CITY,
-            GATEWAY,
-            [Broker("127.0.0.1", port) for port in ports],
-            AGENT,
-            lambda: KEYS,
-            (JournalLinks(journal), *sources),
-            house,
-            Clock(),
-            lambda: journal.next_number("conn"),
-            backoff=FAST,
-            dice=random.Random(1),
-            **kwargs,
-        )
-        task = asyncio.ensure_future(courier.run())
-        try:
-            yield Running(journal, courier, house, task)
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 async def test_everything_arrives_in_order_and_is_trimmed(port: int, tmp_path: Path) -> None:
@@ -253,6 +103,25 @@ async def test_commands_are_carried_and_answered_even_over_a_lost_connection(one
         assert cabinet.house.commands == [b"one", b"nobody", b"two"]
         opened = KEYS.open(fleet.results[1], parse(str(up(CITY, GATEWAY, "result"))), "up")  # type: ignore[arg-type]
         assert opened.payload == b"result of two"
+
+
+async def test_a_command_under_way_outlasts_its_connection_and_is_answered_on_the_next(tmp_path: Path) -> None:
+    topic = str(down(CITY, GATEWAY, "cmd"))  # type: ignore[arg-type]
+    port = brokers.free_port()
+    async with courier_to(tmp_path / "agent.db", port) as cabinet:
+        for connection in (1, 2):
+            with brokers.iotcore(tmp_path, port):
+                async with fleet_on(port) as fleet:
+                    if connection == 1:
+                        await fleet.until(lambda fleet=fleet: fleet.births)
+                        await fleet.transport.publish(topic, b"slow")
+                        await fleet.until(lambda: cabinet.house.commands)
+                        continue
+                    cabinet.house.is_free.set()
+                    await fleet.until(lambda fleet=fleet: fleet.results)
+                    up_topic = parse(str(up(CITY, GATEWAY, "result")))  # type: ignore[arg-type]
+                    assert KEYS.open(fleet.results[0], up_topic, "up").payload == b"result of slow"
+        assert cabinet.house.commands == [b"slow"]
 
 
 async def test_heartbeats_carry_the_nonce_and_a_rebirth_is_answered(one_port: int, tmp_path: Path) -> None:

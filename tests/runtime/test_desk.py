@@ -105,7 +105,7 @@ async def test_why_tells_the_segments_story_newest_first_and_a_lamp_tells_its_se
 async def test_why_of_what_is_only_read_tells_how_it_answers() -> None:
     async with lamp_rig() as rig:
         rig.cabinet.fault("silent", unit=2)
-        await rig.poll(2)
+        await rig.poll(3)
         await rig.log()
         told = await why(rig, METER)
         assert isinstance(told, WhyIs)

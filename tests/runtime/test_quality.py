@@ -38,7 +38,7 @@ async def test_every_point_of_a_silent_unit_is_stale_once_and_keeps_the_time_of_
 async def test_a_unit_that_is_back_is_told_once_and_all_its_points_are_good_again() -> None:
     async with lamp_rig() as rig:
         rig.cabinet.fault("silent", unit=2)
-        await rig.poll(2)
+        await rig.poll(3)
         known = len(await changes_of(rig, METER))
         rig.cabinet.fault("silent", on=False, unit=2)
         with_breakers_closed(rig)
@@ -52,10 +52,25 @@ async def test_a_unit_that_is_back_is_told_once_and_all_its_points_are_good_agai
         assert (await rig.view(METER)).link == "answers"
 
 
+async def test_one_lost_answer_is_no_loss_and_leaves_no_record() -> None:
+    async with lamp_rig() as rig:
+        for fault in ("silent", "wrong_request_id"):
+            rig.cabinet.fault(fault, unit=2)
+            await rig.poll()
+            assert {point.quality for point in (await rig.points(METER)).values()} == {Quality.GOOD}
+            rig.cabinet.fault(fault, on=False, unit=2)
+            with_breakers_closed(rig)
+            await rig.poll()
+        assert await rig.log("link.lost") == []
+        rig.cabinet.fault("silent", unit=2)
+        await rig.poll(step_s=2.1)  # Long enough to be a loss, however few polls there were.
+        assert len(await rig.log("link.lost", equipment=METER)) == 1
+
+
 async def test_a_silent_unit_tells_of_everything_behind_it_and_of_nothing_else() -> None:
     async with lamp_rig() as rig:
         rig.cabinet.fault("silent")
-        await rig.poll(2)
+        await rig.poll(3)
         lost = [entry.equipment for entry in await rig.log("link.lost")]
         assert sorted(lost) == sorted([BOX, SEGMENT, OTHER, "seg-darcy-3"])
         assert {point.quality for point in (await rig.points(METER)).values()} == {Quality.GOOD}
@@ -127,7 +142,7 @@ async def test_a_point_never_changes_its_stream() -> None:
         for fault in ("wrong_value", "silent"):
             for unit in (1, 2):
                 rig.cabinet.fault(fault, unit=unit)
-            await rig.poll(2)
+            await rig.poll(3)
             for unit in (1, 2):
                 rig.cabinet.fault(fault, on=False, unit=unit)
             with_breakers_closed(rig)
