@@ -31,19 +31,26 @@ class Conclusion:
         command: ours, as it stands now; None if we did not issue it or if it had ended before.
         is_new: the first time this result is seen.
         is_late: it came after we had given up on it.
+        is_contradicting: by a process that does not judge commands to that equipment. It ends nothing.
     """
 
     command: CommandAnswer | None
     is_new: bool
     is_late: bool = False
+    is_contradicting: bool = False
 
 
-def conclude(connection: Connection, outcome: Outcome, kid: str, sealed: bytes, now_ms: int) -> Conclusion:
+def conclude(
+    connection: Connection, outcome: Outcome, kid: str, sealed: bytes, now_ms: int, *, is_executors: bool
+) -> Conclusion:
     """Keep a verified result and end the command it belongs to. Any number of times, with one effect.
 
     Only the addressee may end a command, so gateway and command are matched together.
+
+    Args:
+        is_executors: signed by the process that judges commands to that equipment.
     """
-    table, results = schema.commands.c, schema.results.c
+    results = schema.results.c
     known = connection.execute(
         select(func.count())
         .select_from(schema.results)
@@ -53,6 +60,14 @@ def conclude(connection: Connection, outcome: Outcome, kid: str, sealed: bytes, 
         return Conclusion(None, is_new=False)
     row = (outcome.gateway, outcome.command_id, kid, outcome.ended, now_ms, sealed)
     add_rows(connection, schema.results, [row])
+    if not is_executors:
+        return Conclusion(None, is_new=True, is_contradicting=True)
+    return end(connection, outcome, now_ms)
+
+
+def end(connection: Connection, outcome: Outcome, now_ms: int) -> Conclusion:
+    """End the command that an executor's word belongs to, if it is still open or was given up on."""
+    table = schema.commands.c
     where = (table.command_id == outcome.command_id, table.gateway == outcome.gateway)
     held = connection.execute(select(schema.commands).where(*where)).first()
     if held is None:

@@ -4,7 +4,7 @@ Whatever is wrong with one message is counted and left; its neighbours go on. No
 commits first, then calls ``committed``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from agent.wire import topics
 from agent.wire.envelope import digest
 from agent.wire.errors import CapabilityError, MessageError, TopicError, TrustError, WireError
 from agent.wire.keyfile import Signer
-from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Outcome, Value, decode, encode
+from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Event, Outcome, StreamHead, Value, decode, encode
 from agent.wire.receiving import Fate, Received
 from agent.wire.sealing import open_batch
 from agent.wire.topics import STREAMS, Topic
@@ -30,7 +30,13 @@ REBIRTH_PERIOD_MS = 10_000
 QUARANTINE_PER_RUN_MAX = 1_000
 """Unreadable messages kept for a later version, per start of the manager; the gateway keeps them too."""
 NOBODY = ""
-DONE = "done"
+SAFETY = "safety"
+"""The guard's stream. What a birth says of it is the agent's word, and the agent cannot speak for it."""
+RECORDED_BY = {SAFETY: "guard", "audit": "agent"}
+"""Streams in which each executor seals how commands ended."""
+EPOCHS_AHEAD_MAX = 1_000
+EPOCH_AHEAD_S_MAX = 365 * 86_400
+"""Epochs are Unix seconds or the next number. One far above both would leave no room for those to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Ingest:
 
     def _ack(self, gateway: str, now_ms: int) -> bytes:
         """Where all its streams stand, so that a newer ack says everything an older one did."""
-        heads = [head for stream in STREAMS if (head := self.standing.inbound.head(gateway, stream))]
+        heads = self.standing.inbound.acks(gateway)
         is_rebirth = gateway in self._rebirths
         if is_rebirth:
             self.standing.known(gateway).rebirth_asked_ms = now_ms
@@ -131,7 +137,7 @@ class Ingest:
                 raise CapabilityError(f"no gateway {topic.gateway} in key list {self.ring.version}")
             gateway = topic.gateway
             if topic.message_class in STREAMS:
-                self._link(topic, arrival.data, now_ms)
+                self._link(topic, arrival.data, connection, now_ms)
             elif topic.message_class == "result":
                 self._result(topic, arrival.data, connection, now_ms)
             else:
@@ -139,7 +145,7 @@ class Ingest:
         except (WireError, TrustError) as error:
             self._reject(gateway, error, now_ms)
 
-    def _link(self, topic: Topic, data: bytes, now_ms: int) -> None:
+    def _link(self, topic: Topic, data: bytes, connection: Connection, now_ms: int) -> None:
         try:
             opened = open_batch(self.ring, data, topic, now_ms)
         except MessageError as error:
@@ -147,10 +153,15 @@ class Ingest:
             raise
         batch = opened.batch
         known = self.standing.known(batch.gateway)
+        if self._is_absurd(batch.gateway, batch.stream, batch.epoch, now_ms):
+            self._to_acknowledge.add(batch.gateway)
+            return
         received = self.standing.inbound.receive(batch, opened.digest)
         match received.fate:
             case Fate.STORE:
                 self._store(known, batch, data, received, now_ms)
+                for event in batch.events:
+                    self._recorded(batch, event, connection, now_ms)
             case Fate.DUPLICATE:
                 self.tally.duplicates += 1
             case Fate.AHEAD:
@@ -183,6 +194,24 @@ class Ingest:
         self.tally.samples += len(batch.points)
         self.tally.events += len(batch.events)
 
+    def _is_absurd(self, gateway: str, stream: str, epoch: int, now_ms: int) -> bool:
+        """Refuse an epoch that no gateway reaches by itself: hold the stream, tell somebody."""
+        held = self.standing.inbound.head(gateway, stream)
+        is_far = epoch > (held.epoch if held else 0) + EPOCHS_AHEAD_MAX
+        if not is_far or epoch <= now_ms // 1000 + EPOCH_AHEAD_S_MAX:
+            return False
+        reason = f"epoch {epoch} is far above {held.epoch if held else 0} and above the time: not believed"
+        self._count(gateway, "epoch", f"{stream}: {reason}", now_ms)
+        self._stop(gateway, stream, "epoch.refused", reason, now_ms)
+        return True
+
+    def _believed(self, gateway: str, told: Iterable[StreamHead], now_ms: int) -> Iterator[StreamHead]:
+        """What a birth, signed by the agent, may say of where streams stand: nothing of the guard's."""
+        for head in told:
+            is_agents = head.stream in STREAMS and head.stream != SAFETY
+            if is_agents and not self._is_absurd(gateway, head.stream, head.epoch, now_ms):
+                yield head
+
     def _hold(self, batch: Batch, received: Received, now_ms: int) -> None:
         """A stream that forked, or an old copy of it: keep what we have, tell somebody."""
         is_fork = received.fate is Fate.FORKED
@@ -214,7 +243,9 @@ class Ingest:
         known = self.standing.known(topic.gateway)
         told = presence.receive(message, known, self._rows, now_ms)
         self._changes += told.changes
-        for floor in told.floors:
+        for head in self._believed(topic.gateway, told.heads, now_ms):
+            self.standing.inbound.announced(topic.gateway, head)
+        for floor in self._believed(topic.gateway, told.floors, now_ms):
             if self.standing.inbound.adopt(topic.gateway, floor):
                 self._rows.heads[known.no, floor.stream] = (known.no, floor.stream, floor.epoch, floor.seq, floor.hash)
                 text = f"stream {floor.stream} goes on after {floor.seq}: what was before is kept by neither side"
@@ -235,16 +266,52 @@ class Ingest:
             raise
         if outcome.gateway != topic.gateway or outcome.ended not in ENDED:
             raise MessageError(f"an outcome {outcome.ended} of {outcome.gateway} on {topic}")
-        executor = self.standing.known(topic.gateway).executors.get(outcome.equipment, "")
-        if executor == "guard" and opened.role != "guard" and outcome.ended == DONE:
-            raise CapabilityError(f"{opened.kid} reports what only the guard can have done")
-        conclusion = command_rows.conclude(connection, outcome, opened.kid, data, now_ms)
+        is_executors = opened.role == self._executor(topic.gateway, outcome.equipment)
+        self._conclude(
+            outcome,
+            opened.kid,
+            command_rows.conclude(connection, outcome, opened.kid, data, now_ms, is_executors=is_executors),
+            now_ms,
+        )
+
+    def _recorded(self, batch: Batch, event: Event, connection: Connection, now_ms: int) -> None:
+        """A sealed record of how a command ended counts like its result, which may have been lost on the way."""
+        kind, _, ended = event.kind.partition(".")
+        recorder = RECORDED_BY.get(batch.stream)
+        if kind != "command" or ended not in ENDED or recorder != self._executor(batch.gateway, event.equipment):
+            return
+        command, verb, issuer, state = (event.detail.get(name) for name in ("command", "verb", "issuer", "state"))
+        if not (isinstance(command, str) and isinstance(verb, str)):
+            return
+        reason = event.text.removeprefix(f"{verb}: ")
+        outcome = Outcome(
+            SCHEMA, command, batch.gateway, event.equipment, verb, str(issuer), ended, event.rule, reason,
+            str(state or ""), max(0, batch.t0_ms + event.dt_ms),
+        )  # fmt: skip
+        conclusion = command_rows.end(connection, outcome, now_ms)
+        if conclusion.command is not None:  # A command from elsewhere is an event already: this record.
+            self._conclude(outcome, batch.stream, conclusion, now_ms)
+
+    def _executor(self, gateway: str, equipment: str) -> str:
+        """Who judges commands to it. What takes none, or is not known, is the agent's to refuse."""
+        return self.standing.known(gateway).executors.get(equipment) or "agent"
+
+    def _conclude(self, outcome: Outcome, by: str, conclusion: Conclusion, now_ms: int) -> None:
+        """Tell what an outcome changed.
+
+        Args:
+            by: the key or the stream that says so.
+        """
+        gateway = outcome.gateway
         match conclusion:
+            case Conclusion(is_contradicting=True):
+                text = f"{by} says {outcome.ended} of {outcome.verb}, which is not for it to say; nothing was ended"
+                self._happened(gateway, "command.contradicting-result", text, now_ms, equipment=outcome.equipment)
             case Conclusion(command=None, is_new=True):
                 detail: dict[str, Value] = {"command": outcome.command_id, "issuer": outcome.issuer}
                 text = f"{outcome.verb} by {outcome.issuer}: {outcome.ended}. {outcome.reason}"
                 self._happened(
-                    topic.gateway,
+                    gateway,
                     "command.elsewhere",
                     text,
                     now_ms,
@@ -255,7 +322,7 @@ class Ingest:
             case Conclusion(command=command) if command is not None:
                 if conclusion.is_late:
                     text = f"{outcome.verb} of {command.operator} was unknown; the cabinet now says {outcome.ended}"
-                    self._happened(topic.gateway, "command.late-result", text, now_ms, equipment=outcome.equipment)
+                    self._happened(gateway, "command.late-result", text, now_ms, equipment=outcome.equipment)
                 self._changes.append(changes.Concluded(command))
 
     def _open(self, topic: Topic, data: bytes, now_ms: int) -> Opened:

@@ -26,11 +26,12 @@ class Told:
     """What one message about presence means.
 
     Args:
-        floors: what the gateway no longer keeps, for streams we hold less of.
+        heads: where its streams end, as far as it said so. floors: what it no longer keeps, for streams we hold less of.
         text: worth an event of this kind, unless empty.
     """
 
     changes: list[Change] = field(default_factory=list)
+    heads: list[StreamHead] = field(default_factory=list)
     floors: list[StreamHead] = field(default_factory=list)
     kind: str = ""
     text: str = ""
@@ -93,7 +94,7 @@ def _birth(birth: Birth, known: Known, rows: Rows, now_ms: int) -> Told:
     cards = {card.id: card for card in birth.equipment}
     rows.replace_equipment(birth.gateway, [_row(birth.gateway, n, card) for n, card in enumerate(cards.values())])
     told.changes.append(changes.Born(birth, now_ms))
-    told.floors = list(birth.floors)
+    told.heads, told.floors = list(birth.heads), list(birth.floors)
     return told
 
 

@@ -14,8 +14,10 @@ from fleet.standing import POINTS_PER_GATEWAY_MAX, Known, Place, Standing, split
 
 TIME_MS_MAX = 2**63 - 1
 GOOD = int(Quality.GOOD)
+GUARDS_STREAM = "safety"
+"""Sealed by the guard. Latches are the guard's: what the agent's own streams say of them is an event and no more."""
 LATCH_SET = "latch.set"
-LATCH_CLEARED = ("latch.cleared", "latch.reset")
+LATCH_RESET = "latch.reset"
 
 _json = msgspec.json.Encoder()
 
@@ -47,7 +49,7 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
 
 
 def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:
-    """Turn one event into its row; a latch set or cleared is remembered as such."""
+    """Turn one event into its row; a latch that the guard set or reset is remembered as such."""
     standing.event_no += 1
     answer = EventAnswer(
         id=standing.event_no,
@@ -64,7 +66,7 @@ def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int
     )
     rows.events.append(event_rows.to_row(answer))
     told_changes: list[Change] = [changes.Happened(answer)]
-    if answer.equipment and (answer.kind == LATCH_SET or answer.kind in LATCH_CLEARED):
+    if batch.stream == GUARDS_STREAM and answer.equipment and answer.kind in {LATCH_SET, LATCH_RESET}:
         latch = Latch(answer.rule, answer.text, answer.t_ms) if answer.kind == LATCH_SET else None
         key = (batch.gateway, answer.equipment)
         rows.latches[key] = None if latch is None else (*key, latch.rule, latch.reason, latch.since_ms)

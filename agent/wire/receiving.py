@@ -10,6 +10,7 @@ from enum import Enum
 
 from agent.wire.messages import Batch, StreamHead
 from agent.wire.streams import GAP_KIND, NO_HASH, SHEDDABLE, Gap, gap_of
+from agent.wire.topics import STREAMS
 
 StreamOf = tuple[str, str]
 """Gateway and stream."""
@@ -113,6 +114,15 @@ class Inbound:
         self._nothing.pop(key, None)
         return True
 
+    def announced(self, gateway: str, head: StreamHead) -> None:
+        """The gateway says that this stream of its has come that far, in its birth or heartbeat.
+
+        A stream with nothing new to send would otherwise never learn from our acks that we hold nothing of it.
+        """
+        held = self.head(gateway, head.stream)
+        if head.seq > 0 and (held is None or held.epoch < head.epoch):
+            self._nothing[gateway, head.stream] = StreamHead(head.stream, head.epoch, 0, NO_HASH)
+
     def committed(self) -> None:
         """What was received is durable now."""
         self._durable.update(self._received)
@@ -127,8 +137,8 @@ class Inbound:
 
         Of an epoch we met in the middle it says seq 0: the sender then knows that its earlier links are lost here.
         """
-        heads = self._durable | self._nothing
-        return [head for (owner, _), head in heads.items() if owner == gateway]
+        keys = [(gateway, stream) for stream in STREAMS]
+        return [head for key in keys if (head := self._nothing.get(key) or self._durable.get(key)) is not None]
 
     @staticmethod
     def _first(batch: Batch, digest: bytes, gap: Gap | None, held: StreamHead | None) -> Received:

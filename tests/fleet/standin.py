@@ -66,7 +66,12 @@ class StandIn:
     def topic(self, message_class: str) -> Topic:
         return topics.up(self.city, self.id, message_class)
 
-    def birth(self, equipment: Iterable[EquipmentCard] = EQUIPMENT, t_ms: int | None = None) -> tuple[str, bytes]:
+    def birth(
+        self,
+        equipment: Iterable[EquipmentCard] = EQUIPMENT,
+        t_ms: int | None = None,
+        floors: Iterable[StreamHead] = (),
+    ) -> tuple[str, bytes]:
         message = Birth(
             gateway=self.id,
             conn=self.conn,
@@ -78,6 +83,7 @@ class StandIn:
             heads=[self.head(stream) for stream in self.links],
             equipment=list(equipment),
             software="armoire 0.1.0",
+            floors=list(floors),
         )
         return self.say("birth", message)
 

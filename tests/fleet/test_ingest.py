@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from agent.wire import sealing, topics
-from agent.wire.messages import Value
+from agent.wire.messages import StreamHead, Value
 from agent.wire.streams import NO_HASH, Link
 from fleet import changes, schema, store
 from fleet.changes import Change
 from fleet.folder import Trust
-from fleet.ingest import Arrival
+from fleet.ingest import EPOCH_AHEAD_S_MAX, EPOCHS_AHEAD_MAX, Arrival
 from fleet.standing import full_name, split_name
 from tests.fleet.intake import Bench
 from tests.fleet.standin import StandIn, unix_ms
@@ -70,6 +70,26 @@ def test_a_link_ahead_is_left_out_and_the_ack_says_where_we_stand(
     assert bench.heads(bench.take(second, third))["state"].seq == 3
 
 
+def test_a_stream_met_in_the_middle_is_acknowledged_at_nothing_so_that_the_gateway_learns_of_the_loss(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    first, second = (voice.samples({"a/b": n}) for n in range(2))
+    head = bench.heads(bench.take(second))["state"]
+    assert (head.epoch, head.seq) == (voice.epoch, 0)
+    assert bench.heads(bench.take(first, second))["state"] == voice.head("state")
+
+
+def test_a_birth_that_tells_of_links_we_hold_nothing_of_is_answered_with_where_we_stand(
+    bench: Bench, standin: Callable[..., StandIn]
+) -> None:
+    voice = standin()
+    first = voice.samples({"a/b": 1})
+    head = bench.heads(bench.take(voice.birth()))["state"]
+    assert (head.epoch, head.seq) == (voice.epoch, 0)
+    assert bench.heads(bench.take(first, voice.birth()))["state"] == voice.head("state")
+
+
 def test_streams_do_not_wait_for_each_other(bench: Bench, standin: Callable[..., StandIn]) -> None:
     voice = standin()
     _lost, state = voice.samples({"a/b": 1}), voice.samples({"a/b": 2})
@@ -78,7 +98,7 @@ def test_streams_do_not_wait_for_each_other(bench: Bench, standin: Callable[...,
         voice.event("trip", "junction-1", "SR-02", stream="safety"),
     )
     heads = bench.heads(bench.take(state, alarm, safety))
-    assert "state" not in heads
+    assert heads["state"].seq == 0
     assert (heads["alarm"].seq, heads["safety"].seq) == (1, 1)
 
 
@@ -267,8 +287,69 @@ def test_a_latch_is_remembered_until_it_is_cleared(bench: Bench, standin: Callab
     bench.take(voice.birth(), voice.event("latch.set", "junction-1", "SR-02", "greens 1 and 2 together", "safety"))
     latch = bench.store.registry().gateways["gw-darcy"].latches["junction-1"]
     assert (latch.rule, latch.reason) == ("SR-02", "greens 1 and 2 together")
-    bench.take(voice.event("latch.cleared", "junction-1", stream="safety"))
+    bench.take(voice.event("latch.reset", "junction-1", stream="safety"))
     assert not bench.store.registry().gateways["gw-darcy"].latches
+
+
+@pytest.mark.parametrize("stream", ["alarm", "audit", "state", "tele"])
+def test_the_agent_can_neither_set_nor_reset_a_latch(
+    bench: Bench, standin: Callable[..., StandIn], stream: str
+) -> None:
+    voice = standin()
+    bench.take(voice.birth(), voice.event("latch.set", "junction-1", "SR-02", "greens 1 and 2 together", "safety"))
+    told = bench.take(
+        voice.event("latch.reset", "junction-1", stream=stream),
+        voice.event("latch.set", "segment-1", "SR-02", "made up", stream),
+    )
+    assert not [each for each in told if isinstance(each, changes.Latched)]
+    assert list(bench.store.registry().gateways["gw-darcy"].latches) == ["junction-1"]
+    assert bench.kinds() == ["latch.set", "latch.reset", "latch.set"]
+
+
+def test_a_birth_says_nothing_of_the_guards_stream(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    bench.take(voice.birth(), voice.event("trip", "junction-1", stream="safety"))
+    held = voice.head("safety")
+    for epoch, seq in ((1, 500), (2, 7), (2**32 - 1, 1)):
+        floor = StreamHead("safety", epoch, seq, bytes(32))
+        told = bench.take(voice.birth(floors=[floor]))
+        assert bench.heads(told)["safety"] == held
+    assert "stream.lost" not in bench.kinds()
+    assert bench.heads(bench.take(voice.event("trip", "junction-1", stream="safety")))["safety"].seq == 2
+
+
+def test_the_agents_own_streams_go_on_from_their_floor(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    voice = standin()
+    for n in range(3):
+        voice.samples({"a/b": n})
+    told = bench.take(voice.birth(floors=[voice.head("state")]), voice.samples({"a/b": 3}))
+    assert bench.heads(told)["state"] == voice.head("state")
+    assert bench.kinds() == ["stream.lost"]
+
+
+@pytest.mark.parametrize("stream", ["state", "safety"])
+def test_an_epoch_far_above_the_time_is_held_and_told(
+    bench: Bench, standin: Callable[..., StandIn], stream: str
+) -> None:
+    t_ms = unix_ms()
+    now, far = standin(epoch=t_ms // 1000), standin(epoch=2**32 - 1)
+    bench.take(now.event("a", stream=stream), now_ms=t_ms)
+    absurd = far.event("b", stream=stream)
+    told = [*bench.take(absurd, now_ms=t_ms), *bench.take(absurd, far.birth(), now_ms=t_ms)]
+    assert bench.heads(told)[stream] == now.head(stream)
+    assert [(each.stream, bool(each.reason)) for each in told if isinstance(each, changes.Held)] == [(stream, True)]
+    assert bench.kinds() == ["a", "epoch.refused"]
+    assert bench.rejections()["gw-darcy", "epoch"] >= 2
+    told = bench.take(now.event("c", stream=stream), now_ms=t_ms)
+    assert changes.Held("gw-darcy", stream, "") in told
+
+
+def test_a_next_epoch_is_never_too_far(bench: Bench, standin: Callable[..., StandIn]) -> None:
+    t_ms = unix_ms()
+    last = t_ms // 1000 + EPOCH_AHEAD_S_MAX
+    for epoch in (last, last + 1, last + 1 + EPOCHS_AHEAD_MAX):
+        told = bench.take(standin(epoch=epoch).event("a"), now_ms=t_ms)
+        assert bench.heads(told)["audit"].epoch == epoch
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from agent.wire.messages import SCHEMA, CommandMessage
+import pytest
+
+from agent.wire.messages import ENDED, SCHEMA, CommandMessage, Event
 from fleet import changes, command_rows, schema
 from fleet.answers import CommandAnswer
 from tests.fleet.intake import Bench
@@ -48,13 +50,56 @@ def test_a_late_result_replaces_unknown_and_is_told(bench: Bench, standin: Calla
     assert bench.kinds() == ["command.late-result"]
 
 
-def test_the_agent_cannot_report_done_for_the_guard(bench: Bench, standin: Callable[..., StandIn]) -> None:
+@pytest.mark.parametrize("ended", ENDED)
+@pytest.mark.parametrize("equipment", ["junction-1", "segment-1"])
+def test_only_the_executor_of_the_equipment_ends_a_command(
+    bench: Bench, standin: Callable[..., StandIn], equipment: str, ended: str
+) -> None:
     voice = standin()
-    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", equipment="junction-1"), b""))
-    bench.take(voice.birth(), voice.outcome(asked("c1", "junction-1"), signer=voice.agent))
-    assert bench.rejections() == {("gw-darcy", "capability"): 1}
-    told = bench.take(voice.outcome(asked("c1", "junction-1"), signer=voice.guard))
-    assert [each.command.status for each in told if isinstance(each, changes.Concluded)] == ["done"]
+    executor, other = (voice.guard, voice.agent) if equipment == "junction-1" else (voice.agent, voice.guard)
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", equipment=equipment), b""))
+    contradicting = voice.outcome(asked("c1", equipment), ended, signer=other)
+    told = bench.take(voice.birth(), contradicting, contradicting)
+    assert not [each for each in told if isinstance(each, changes.Concluded)]
+    assert bench.kinds() == ["command.contradicting-result"]
+    told = bench.take(voice.outcome(asked("c1", equipment), ended, signer=executor))
+    assert [each.command.status for each in told if isinstance(each, changes.Concluded)] == [ended]
+
+
+def record(voice: StandIn, stream: str, equipment: str, command_id: str = "c1") -> tuple[str, bytes]:
+    """How a process seals the end of a command in its own stream."""
+    detail = {"command": command_id, "verb": "flash", "issuer": "alice/1", "state": "in flash"}
+    event = Event(0, "command.done", equipment, "", "flash: yellow flash observed", detail)  # type: ignore[arg-type]
+    return voice.link(stream, events=[event])
+
+
+@pytest.mark.parametrize("status", ["sent", "unknown"])
+@pytest.mark.parametrize(("equipment", "stream"), [("junction-1", "safety"), ("segment-1", "audit")])
+def test_a_sealed_record_ends_a_command_whose_result_was_lost(
+    bench: Bench, standin: Callable[..., StandIn], equipment: str, stream: str, status: str
+) -> None:
+    voice = standin()
+    given = sent("c1", equipment=equipment, status=status)
+    bench.store.transact(lambda connection: command_rows.add(connection, given, b""))
+    told = bench.take(voice.birth(), record(voice, stream, equipment))
+    [ended] = [each.command for each in told if isinstance(each, changes.Concluded)]
+    assert (ended.status, ended.reason, ended.state) == ("done", "yellow flash observed", "in flash")
+    late = ["command.late-result"] if status == "unknown" else []
+    assert bench.kinds() == ["command.done", *late]
+    result = voice.outcome(asked("c1", equipment), signer=voice.guard if stream == "safety" else voice.agent)
+    assert not [each for each in bench.take(result) if isinstance(each, changes.Concluded)]
+
+
+@pytest.mark.parametrize(
+    ("equipment", "stream"), [("junction-1", "audit"), ("segment-1", "safety"), ("junction-1", "alarm")]
+)
+def test_a_record_in_anothers_stream_ends_nothing(
+    bench: Bench, standin: Callable[..., StandIn], equipment: str, stream: str
+) -> None:
+    voice = standin()
+    bench.store.transact(lambda connection: command_rows.add(connection, sent("c1", equipment=equipment), b""))
+    told = bench.take(voice.birth(), record(voice, stream, equipment), record(voice, "audit", "segment-1", "other"))
+    assert not [each for each in told if isinstance(each, changes.Concluded)]
 
 
 def test_an_ending_that_does_not_exist_is_no_result(bench: Bench, standin: Callable[..., StandIn]) -> None:
