@@ -20,6 +20,7 @@ from agent.model.observation import Scalar
 from agent.safety.latch import Latch
 from agent.wire.local import LogEntry
 from agent.wire.messages import Ack, Event, StreamHead
+from agent.wire.regression import Regression
 from drivers.base import NowMs
 
 STREAM = "safety"
@@ -48,6 +49,7 @@ class Records:
         self._ledger: Ledger | None = None
         self._unstored: dict[EquipmentId, Latch] = {}
         self._lane = Lane()
+        self._regression = Regression()
         self._waiting = 0
         self.latches: dict[EquipmentId, Latch] = {}
         self.counters: dict[str, int] = {}
@@ -164,10 +166,21 @@ class Records:
         self.counters[kid] = counter
 
     async def acknowledge(self, ack: Ack) -> None:
-        """Take in a verified ack. A disk that fails is counted; the fleet will repeat its ack."""
-        for head in ack.heads:
-            if head.stream == STREAM:
-                await self._is_done(self._begin(lambda ledger, head=head: ledger.acknowledged(head)))  # type: ignore[misc]
+        """Take in a verified ack. A disk that fails is counted; the fleet will repeat its ack.
+
+        A fleet that has lost records gets what is still kept again, in a new epoch: nobody else can speak for them.
+        """
+        said = next((head for head in ack.heads if head.stream == STREAM), None)
+
+        def take(ledger: Ledger) -> None:
+            if said is not None:
+                ledger.acknowledged(said)
+            own, acked = _heads(ledger)
+            lost_to = self._regression.lost_to(ack.term, said, own, acked, self._now_ms())
+            if lost_to is not None:
+                ledger.raise_epoch(STREAM, own.epoch, f"the fleet has lost what follows record {lost_to}", lost_to)
+
+        await self._is_done(self._begin(take))
 
     async def log(self, equipment: str, limit: int) -> list[LogEntry]:
         """The newest events, newest last.

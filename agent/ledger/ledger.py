@@ -235,8 +235,11 @@ class Ledger:
             stand.acked_hash = found or (floor.hash if floor.seq == stand.acked_seq else NO_HASH)
             tables.write_stand(self._database, stand)
 
-    def raise_epoch(self, stream: str, above: int, reason: str) -> bool:
-        """Begin an epoch above ``above`` and the present one; seal again what was not acknowledged.
+    def raise_epoch(self, stream: str, above: int, reason: str, after: int | None = None) -> bool:
+        """Begin an epoch above ``above`` and the present one; seal again what is kept and not acknowledged.
+
+        Args:
+            after: count only links up to this one as acknowledged: the fleet has lost the others.
 
         Returns:
             False if the last one began less than RAISE_INTERVAL_MS ago: nothing changed, the next ack asks again.
@@ -247,7 +250,7 @@ class Ledger:
             return False
         with self.atomic():
             old = self._stands[stream]
-            links = self._unacked(stream, old.epoch, old.acked_seq)
+            links = self._unacked(stream, old.epoch, old.acked_seq if after is None else after)
             self.begin_epoch(
                 stream, max(above, old.epoch), reason, links, {"from_epoch": old.epoch, "from_seq": old.seq}
             )

@@ -124,8 +124,8 @@ class GuardLinks:
         return [] if self._acked is None else [self._acked]
 
     async def floors(self) -> Sequence[StreamHead]:
-        """What was acknowledged is the guard's to keep or drop: it is not sent again."""
-        return self.acked
+        """Not for us to say: a fleet that holds less is answered by the guard itself, with a new epoch."""
+        return []
 
     async def sealed_after(self, stream: str, epoch: int, seq: int, limit: int) -> Sequence[Link]:
         """Links above ``seq``, as far as the guard has handed them over."""
@@ -148,7 +148,7 @@ class GuardLinks:
         self._something_said.set()
 
     async def regressed(self, stream: str, seq: int) -> None:
-        """Nothing kept here to send again."""
+        """The guard hears the acks itself, and begins a new epoch."""
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """Tell the guard what the fleet said and fetch what the guard recorded, again and again."""

@@ -85,7 +85,7 @@ class People:
         message = FleetState(SCHEMA, "fleet-1", 1, "broker-1", issued_ms, self._beat, 1)
         return str(topic), seal_message(self.director, topic, message)
 
-    def ack(self, head: StreamHead) -> tuple[str, bytes]:
+    def ack(self, head: StreamHead, term: int = 1) -> tuple[str, bytes]:
         """The fleet's word that everything up to ``head`` is durable, with its topic."""
         topic = down(self.city, self.gateway, "ack")
-        return str(topic), seal_message(self.director, topic, Ack(SCHEMA, self.gateway, 1, [head], False))
+        return str(topic), seal_message(self.director, topic, Ack(SCHEMA, self.gateway, term, [head], False))

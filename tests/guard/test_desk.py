@@ -155,6 +155,31 @@ async def test_the_sealed_records_are_a_chain_that_verifies_and_an_ack_shortens_
         assert (await rig.status()).acked == [records.head]
 
 
+async def test_a_fleet_that_has_lost_records_gets_them_again_in_a_new_epoch() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await rig.submit(await rig.sealed(rig.people.technician, J, "release"))
+        full = (await rig.status()).heads[0]
+        await rig.client.ask(TellFleetSeen(*rig.people.ack(full)))
+        nothing = StreamHead("safety", full.epoch, 0, bytes(32))
+        for term in (1, 2):  # The first is an old ack that somebody plays again.
+            assert (await rig.status()).heads[0].epoch == full.epoch
+            await rig.client.ask(TellFleetSeen(*rig.people.ack(nothing, term)))
+            await rig.run(10.5)
+            await rig.client.ask(TellFleetSeen(*rig.people.ack(nothing, term)))
+        status = await rig.status()
+        assert status.heads[0].epoch > full.epoch
+        assert status.acked[0].seq == 0
+        records = await rig.client.ask(GetSafetyRecords(status.heads[0].epoch, 0, 500))
+        assert isinstance(records, SafetyRecords)
+        topic = up(rig.people.city, rig.people.gateway, "safety")
+        batches = [open_batch(rig.people.ring, sealed, topic, rig.unix_ms()).batch for _, sealed in records.records]
+        kinds = [event.kind for batch in batches for event in batch.events]
+        assert kinds[0] == "stream.epoch"
+        assert "command.done" in kinds
+        assert len(batches) == full.seq + 1
+
+
 @pytest.mark.parametrize("change", ["forged", "other topic", "unknown stream"])
 async def test_an_ack_that_is_not_the_fleets_changes_nothing(change: str) -> None:
     async with junction_rig() as rig:
