@@ -1,5 +1,7 @@
 """What can go wrong between a driver and its equipment. Each error says what is known about the equipment afterwards."""
 
+from agent.safety.verdict import Refused
+
 
 class DriverError(Exception):
     """Root of all driver errors."""
@@ -15,6 +17,14 @@ class DeviceSilentError(DriverError):
 
 class DeviceRefusedError(DriverError):
     """The equipment answered no. Nothing changed."""
+
+
+class ApprovalLapsedError(DriverError):
+    """When its turn came the write was no longer approved. Nothing was sent."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(f"{refused.rule}: {refused.reason}")
+        self.refused = refused
 
 
 class DeviceNonsenseError(DriverError):

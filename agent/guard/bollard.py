@@ -10,13 +10,15 @@ from agent.guard.surroundings import Surroundings
 from agent.model.command import Command, LowerBollard, RaiseBollard
 from agent.model.equipment import Bollard
 from agent.model.observation import BollardObserved, Scalar
+from agent.model.site import Site
 from agent.process.clock import Clock
-from agent.process.gatekeeper import Acted
+from agent.process.gatekeeper import NOTHING_SENT, Acted
+from agent.safety.kernel import judge
 from agent.safety.mode import Mode, ModeEntry
 from agent.safety.observer import Response, react, watch_bollard
 from agent.safety.standing import Standing
-from agent.safety.verdict import Approved, approves
-from drivers.errors import DeviceRefusedError, DriverError
+from agent.safety.verdict import Approved, Refused, approves
+from drivers.errors import ApprovalLapsedError, DeviceNonsenseError, DeviceRefusedError, DriverError
 from drivers.modbus.bollard import BollardDriver
 
 REACTION_TIMEOUT_S = 3.0  # a PLC scans in milliseconds; the bollard must at least warn or start by then
@@ -28,13 +30,21 @@ class BollardGuard(Guarded):
     """Owns one bollard PLC unit."""
 
     def __init__(
-        self, bollard: Bollard, driver: BollardDriver, records: Records, surroundings: Surroundings, clock: Clock
+        self,
+        bollard: Bollard,
+        site: Site,
+        driver: BollardDriver,
+        records: Records,
+        surroundings: Surroundings,
+        clock: Clock,
     ) -> None:
         super().__init__(records, surroundings, clock)
         self._bollard = bollard
+        self._site = site
         self._driver = driver
         self._observed: BollardObserved | None = None
         self._beaten_at_ms = 0
+        self._is_beat_refused = False
         self._seen = asyncio.Condition()
         self._tripped: frozenset[str] = frozenset()
 
@@ -80,10 +90,10 @@ class BollardGuard(Guarded):
         try:
             if now_ms - self._beaten_at_ms >= HEARTBEAT_PERIOD_MS:
                 self._beaten_at_ms = now_ms
-                await self._driver.beat()
+                await self._beat()
             seen = await self._driver.observe()
         except DriverError as error:
-            self.lost(str(error))
+            self.missed(str(error))
             return
         self.reached()
         async with self._seen:
@@ -102,6 +112,20 @@ class BollardGuard(Guarded):
             for trip in new:
                 self.records.note("trip", self._bollard.id, trip.rule, trip.reason, dict(self.values()))
 
+    async def _beat(self) -> None:
+        """Feed the PLC's watchdog. A refusal is no silence, and must not keep us from watching."""
+        try:
+            await self._driver.beat()
+        except (DeviceRefusedError, DeviceNonsenseError) as error:
+            if not self._is_beat_refused:
+                text = f"the PLC does not take the heartbeat: {error}"
+                self.records.note("heartbeat.refused", self._bollard.id, "", text)
+            self._is_beat_refused = True
+        else:
+            if self._is_beat_refused:
+                self.records.note("heartbeat.taken", self._bollard.id, "", "the heartbeat is taken again")
+            self._is_beat_refused = False
+
     async def act(self, approved: Approved[Command]) -> Acted:
         """Pulse the PLC and wait until the bollard is seen to obey."""
         try:
@@ -109,12 +133,21 @@ class BollardGuard(Guarded):
                 await self._driver.lower(approved)
                 return await self._await_motion("lowering", lambda seen: seen.moving_down or seen.at_bottom)
             assert approves(approved, RaiseBollard), f"the kernel approved {approved} for a bollard"
-            await self._driver.raise_(approved)
+            await self._driver.raise_(approved, lambda: self._against(approved.command))
             return await self._await_motion("rising", lambda seen: not seen.at_bottom or seen.state in RAISING)
+        except ApprovalLapsedError as error:
+            state = f"{NOTHING_SENT}; {self.state()}"
+            return Acted("refused", error.refused.reason, state, error.refused.rule)
         except DeviceRefusedError as error:
             return Acted("failed", f"the PLC refused: {error}", self.state())
         except DriverError as error:
             return Acted("unknown", f"not confirmed: {error}", "state not confirmed; the PLC keeps its own interlocks")
+
+    def _against(self, command: Command) -> Refused | None:
+        """Judge again with what is known now."""
+        now_ms = self.clock.now_ms()
+        verdict = judge(command, self._site, self._observed, self.standing(now_ms), now_ms)
+        return verdict if isinstance(verdict, Refused) else None
 
     async def _await_motion(self, what: str, obeys: Callable[[BollardObserved], bool]) -> Acted:
         asked_at_ms = self.clock.now_ms()

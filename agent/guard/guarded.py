@@ -17,6 +17,7 @@ from agent.safety.verdict import Approved
 from agent.wire.local import LatchView, PointView
 
 SILENT_AFTER_MS = 2_000  # an observation older than this is shown as stale
+MISSES_TO_LOSE = 3  # a datagram is lost now and then; each loss would be sealed, and kept for ever
 TEXT_LENGTH_MAX = 500  # agent.wire.messages.Text
 RESET_HERE = "reset at the open cabinet"
 
@@ -29,6 +30,7 @@ class Guarded(ABC):
         self.surroundings = surroundings
         self.clock = clock
         self.link = "not reached yet"
+        self._misses = 0
         self._fault_seen_at_ms: int | None = None
 
     @property
@@ -114,12 +116,18 @@ class Guarded(ABC):
 
     def reached(self) -> None:
         """Say once that the equipment answers again."""
+        self._misses = 0
         if self.link != "answers":
             self.link = "answers"
             self.records.note("link.back", self.equipment.id, "", "the equipment answers")
 
-    def lost(self, why: str) -> None:
-        """Say once that the equipment fell silent."""
+    def missed(self, why: str) -> None:
+        """The equipment was not observed. Say once that it fell silent, when that is no accident any more."""
+        self._misses += 1
+        seen = self.observed
+        is_old = seen is not None and self.clock.now_ms() - seen.at_ms > SILENT_AFTER_MS
+        if self._misses < MISSES_TO_LOSE and not is_old:
+            return
         if self.link in ("answers", "not reached yet"):
             self.records.note("link.lost", self.equipment.id, "", why)
         self.link = why

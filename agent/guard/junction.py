@@ -14,13 +14,13 @@ from agent.model.equipment import Junction
 from agent.model.observation import JunctionObserved, Scalar
 from agent.model.site import Site
 from agent.process.clock import Clock
-from agent.process.gatekeeper import Acted
+from agent.process.gatekeeper import NOTHING_SENT, Acted
 from agent.safety.junction import refresh_period_ms
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, Leased, due, granted
 from agent.safety.observer import JunctionMemory, Response, Trip, react, watch
 from agent.safety.standing import Standing
-from agent.safety.verdict import Approved, approves
+from agent.safety.verdict import Approved, Refused, approves
 from drivers.errors import DeviceRefusedError, DriverError
 from drivers.ntcip.controller import SignalController
 
@@ -102,7 +102,7 @@ class JunctionGuard(Guarded):
         try:
             seen = await self._controller.observe()
         except DriverError as error:
-            self.lost(str(error))
+            self.missed(str(error))
             return
         self.reached()
         self._observed = seen
@@ -210,11 +210,14 @@ class JunctionGuard(Guarded):
     async def act(self, approved: Approved[Command]) -> Acted:
         """Carry out a plan, a flash or a release and read it back."""
         async with self._writing:
-            if (latch := self.latch) and not approves(approved, ReleaseJunction):
-                return Acted("failed", f"{latch.rule} latched a fault meanwhile; nothing was sent", self.state())
             before = None if approves(approved, ReleaseJunction) else self._lease
+            now_ms = self.clock.now_ms()
+            # Judged again: a fault may have latched, or somebody come to the cabinet, while we waited for our turn.
+            verdict = judge(approved.command, self._site, self._observed, self.standing(now_ms), now_ms)
+            if isinstance(verdict, Refused):
+                return Acted("refused", verdict.reason, f"{NOTHING_SENT}; {self.state()}", verdict.rule)
             try:
-                return await self._send(approved)
+                return await self._send(verdict)
             except DeviceRefusedError as error:
                 self._lease = before
                 return Acted("failed", f"the controller refused: {error}", self.state())

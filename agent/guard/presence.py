@@ -32,10 +32,10 @@ class PresenceWatch:
         try:
             reading = await self._unit.read()
         except DriverError:
-            self._surroundings.presence = None
+            self._surroundings.see(None)
             return
         door, key = (reading.values.get(name) for name in (self._inputs.door_open, self._inputs.local_key))
         if isinstance(door, bool) and isinstance(key, bool):
-            self._surroundings.presence = Presence(reading.at_ms, door, key)
+            self._surroundings.see(Presence(reading.at_ms, door, key))
         else:
-            self._surroundings.presence = None
+            self._surroundings.see(None)

@@ -111,7 +111,7 @@ class Guard:
 
     def _bollard(self, bollard: Bollard, link: ModbusLink) -> Guarded:
         driver = BollardDriver(self._unit(link), bollard.id)
-        return BollardGuard(bollard, driver, self.records, self.surroundings, self._clock)
+        return BollardGuard(bollard, self._cabinet.site, driver, self.records, self.surroundings, self._clock)
 
     async def run(self) -> None:
         """Scan and answer until SIGTERM; then release what is held."""

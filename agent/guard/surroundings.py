@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from agent.model.observation import ClockQuality, Presence
 from agent.model.site import Site
 from agent.process.clock import Clock
+from agent.safety.case import PRESENCE_AGE_MS_MAX
 from agent.safety.mode import Mode, ModeEntry, worst
 from agent.wire.errors import TopicError
 from agent.wire.leadership import Leadership
@@ -28,6 +29,13 @@ class Surroundings:
         self._leadership = Leadership()
         self.started_ms = clock.now_ms()
         self.presence: Presence | None = None
+        self._key_turned_at_ms: int | None = None
+
+    def see(self, presence: Presence | None) -> None:
+        """Take a reading of door and key; None if they could not be read."""
+        self.presence = presence
+        if presence is not None:
+            self._key_turned_at_ms = presence.at_ms if presence.local_key else None
 
     def fleet_message(self, topic_text: str, sealed: bytes) -> Ack | None:
         """Take a fleet message; return it if it is an ack for this gateway.
@@ -62,5 +70,8 @@ class Surroundings:
         return worst(self._entries())
 
     def _entries(self) -> Iterator[ModeEntry]:
+        turned_at_ms = self._key_turned_at_ms
+        if turned_at_ms is not None and self._clock.now_ms() - turned_at_ms <= PRESENCE_AGE_MS_MAX:
+            yield ModeEntry(Mode.LOCAL, "the local key is turned at the cabinet", "turning the key back")
         if self.fleet == "silent":
             yield ModeEntry(Mode.AUTONOMOUS, "SR-11: the fleet is silent", "the fleet's next signed state")

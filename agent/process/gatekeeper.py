@@ -42,13 +42,15 @@ class Acted:
     """How an approved command ended at the equipment.
 
     Args:
-        ended: done, failed (state known) or unknown (state not confirmed).
+        ended: done, refused, failed (state known) or unknown (state not confirmed).
         reason: what happened. state: what is known about the equipment now.
+        rule: which rule refused it after all when its turn came; nothing was sent then.
     """
 
     ended: str
     reason: str
     state: str
+    rule: str = ""
 
 
 class Executor(Protocol):
@@ -231,7 +233,8 @@ class Gatekeeper:
         if isinstance(verdict, Refused):
             acted, rule = self._refusal(message, verdict, "refused")
         else:
-            acted, rule = await self._executor.act(verdict), ""
+            acted = await self._executor.act(verdict)
+            rule = acted.rule
         detail: dict[str, Scalar] = {f"arg {name}": value for name, value in message.args.items()}
         detail["signed by"] = ", ".join(admitted.origin.subjects)
         return await self._conclude(message, admitted.kid, (acted, rule), detail)

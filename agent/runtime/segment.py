@@ -7,7 +7,7 @@ from agent.model.command import LOCAL_PLAN, Command, ReleaseLevel, SetLevel
 from agent.model.equipment import Segment
 from agent.model.observation import SegmentObserved
 from agent.model.site import Site
-from agent.process.gatekeeper import Acted
+from agent.process.gatekeeper import NOTHING_SENT, Acted
 from agent.safety.authority import OBSERVATION_AGE_MS_MAX
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, due, granted
@@ -133,7 +133,11 @@ class SegmentControl:
         """Carry out an override or its end, and read back."""
         async with self._turn:  # bounded: as in ``tick``
             if approves(approved, SetLevel):
-                return await self._override(approved)
+                verdict = self.judge(approved.command)  # Again, as of its turn.
+                if isinstance(verdict, Refused):
+                    return Acted("refused", verdict.reason, f"{NOTHING_SENT}; {self.state()}", verdict.rule)
+                assert approves(verdict, SetLevel)
+                return await self._override(verdict)
             assert approves(approved, ReleaseLevel), f"the kernel approved {approved} for a segment"
             return await self._release()
 

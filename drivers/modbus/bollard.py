@@ -4,6 +4,7 @@ from agent.model.command import LowerBollard, RaiseBollard
 from agent.model.identity import EquipmentId
 from agent.model.observation import BollardObserved
 from agent.safety.verdict import Approved
+from drivers.base import Recheck
 from drivers.errors import DriverError
 from drivers.modbus.profile import COILS, DISCRETES, HOLDINGS, INPUTS
 from drivers.modbus.unit import ModbusUnit, Reading
@@ -102,13 +103,18 @@ class BollardDriver:
         self._own(approved.command.equipment)
         await self._unit.write(LOWER, value=True, insist=True)
 
-    async def raise_(self, approved: Approved[RaiseBollard]) -> None:
+    async def raise_(self, approved: Approved[RaiseBollard], recheck: Recheck) -> None:
         """Ask the PLC to raise. It judges its own interlocks again; only the next observation tells what it did.
 
-        Raises: as ``lower``.
+        Args:
+            recheck: judges again when the pulse's turn on the line has come: a car drives onto a loop in a second.
+
+        Raises:
+            ApprovalLapsedError: ``recheck`` refused; nothing was sent.
+            Others as ``lower``.
         """
         self._own(approved.command.equipment)
-        await self._unit.write(RAISE, value=True, insist=True)
+        await self._unit.write(RAISE, value=True, insist=True, recheck=recheck)
 
     async def beat(self) -> None:
         """Tell the PLC that the gateway is there; without it remote control is dropped within 10 s.

@@ -12,7 +12,14 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
 from agent.model.site import Address
-from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError, LinkDownError
+from drivers.base import Recheck
+from drivers.errors import (
+    ApprovalLapsedError,
+    DeviceNonsenseError,
+    DeviceRefusedError,
+    DeviceSilentError,
+    LinkDownError,
+)
 from drivers.modbus.breaker import Breaker
 from drivers.modbus.profile import COILS, DISCRETES, HOLDINGS, INPUTS
 from drivers.modbus.reply import EXCEPTION_BIT, Reply, judge_reply
@@ -103,25 +110,33 @@ class ModbusLine:
         answer = await self._exchange(unit, send, insist=False)
         return answer.bits if fc in (COILS, DISCRETES) else answer.registers
 
-    async def write_coil(self, unit: int, address: int, value: bool, *, insist: bool = False) -> None:
+    async def write_coil(
+        self, unit: int, address: int, value: bool, *, insist: bool = False, recheck: Recheck | None = None
+    ) -> None:
         """Write one coil. ``insist`` asks even a unit believed dead.
 
-        Raises: as ``read``. After DeviceSilentError the write may or may not have arrived.
-        """
-        await self._exchange(unit, lambda client: client.write_coil(address, value, device_id=unit), insist=insist)
+        Args:
+            recheck: asked when the line is ours and the write would go out next.
 
-    async def write_registers(self, unit: int, address: int, words: Sequence[int], *, insist: bool = False) -> None:
-        """Write registers, one by function 6 and several by 16. ``insist`` asks even a unit believed dead.
-
-        Raises: as ``read``. After DeviceSilentError the write may or may not have arrived.
+        Raises:
+            ApprovalLapsedError: ``recheck`` refused; nothing was sent.
+            Others as ``read``. After DeviceSilentError the write may or may not have arrived.
         """
+        await self._exchange(
+            unit, lambda client: client.write_coil(address, value, device_id=unit), insist=insist, recheck=recheck
+        )
+
+    async def write_registers(
+        self, unit: int, address: int, words: Sequence[int], *, insist: bool = False, recheck: Recheck | None = None
+    ) -> None:
+        """Write registers, one by function 6 and several by 16. Arguments and errors as ``write_coil``."""
 
         def send(client: AsyncModbusTcpClient) -> Awaitable[ModbusPDU]:
             if len(words) == 1:
                 return client.write_register(address, words[0], device_id=unit)
             return client.write_registers(address, list(words), device_id=unit)
 
-        await self._exchange(unit, send, insist=insist)
+        await self._exchange(unit, send, insist=insist, recheck=recheck)
 
     async def close(self) -> None:
         """Close the connection; a later request opens it again."""
@@ -129,7 +144,12 @@ class ModbusLine:
             self._drop()
 
     async def _exchange(
-        self, unit: int, send: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]], *, insist: bool
+        self,
+        unit: int,
+        send: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]],
+        *,
+        insist: bool,
+        recheck: Recheck | None = None,
     ) -> ModbusPDU:
         async with self._turn:  # bounded: whoever holds it waits for one connection and one answer at most
             breaker = self._breaker(unit)
@@ -137,6 +157,8 @@ class ModbusLine:
             if not insist and not breaker.lets_through(now_s):
                 raise DeviceSilentError(f"unit {unit} at {self.address} is silent and was not asked again yet")
             client = await self._connected()
+            if recheck is not None and (refused := recheck()):
+                raise ApprovalLapsedError(refused)
             self.counters.requests += 1
             self._nonsense = False
             try:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.model.observation import Scalar
-from drivers.base import NowMs
+from drivers.base import NowMs, Recheck
 from drivers.errors import DeviceNonsenseError
 from drivers.modbus.codec import encode, plan, single
 from drivers.modbus.line import ModbusLine
@@ -92,15 +92,19 @@ class ModbusUnit:
             block.decode(await self._line.read(self.unit, block.fc, block.address, block.count), values, bad)
         return Reading(values, frozenset(bad), at_ms)
 
-    async def write(self, name: str, value: Scalar, channel: int = 0, *, insist: bool = False) -> None:
+    async def write(
+        self, name: str, value: Scalar, channel: int = 0, *, insist: bool = False, recheck: Recheck | None = None
+    ) -> None:
         """Write one point, then read it back where the profile says so.
 
         Args:
             insist: ask even if the unit is believed dead; for commands, not for heartbeats.
+            recheck: asked when the write's turn on the line has come.
 
         Raises:
             ProfileError: no such point, or not writable.
             ValueError: the point cannot hold the value. Nothing was sent.
+            ApprovalLapsedError: ``recheck`` refused. Nothing was sent.
             DeviceNonsenseError: the unit acknowledged the write and reads otherwise.
             LinkDownError, DeviceSilentError, DeviceRefusedError: as ``ModbusLine``.
         """
@@ -108,9 +112,9 @@ class ModbusUnit:
         words = encode(point, value)
         address = point.address_of(channel)
         if point.fc == COILS:
-            await self._line.write_coil(self.unit, address, bool(words[0]), insist=insist)
+            await self._line.write_coil(self.unit, address, bool(words[0]), insist=insist, recheck=recheck)
         else:
-            await self._line.write_registers(self.unit, address, words, insist=insist)
+            await self._line.write_registers(self.unit, address, words, insist=insist, recheck=recheck)
         if point.read_back:
             count = 1 if point.type is PointType.BOOL else point.type.width
             answer = await self._line.read(self.unit, point.fc, address, count)

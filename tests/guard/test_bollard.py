@@ -1,9 +1,13 @@
 """Bollards under guard, on a simulated PLC over Modbus TCP."""
 
+import asyncio
+
 import pytest
 
+from agent.safety.latch import Latch
 from simulators.bollard_plc import GATEWAY_HEARTBEAT, RAISE, BollardPlc
 from tests.guard.rig import BollardRig, bollard_rig
+from tests.waiting import wait_until
 
 B, UNIT = "bollard-vauban", 2
 TRAVEL_S = 9.0  # warning and the way up
@@ -117,6 +121,52 @@ async def test_sr_29_under_the_local_key_not_even_lowering_is_asked() -> None:
         outcome = await rig.ask(rig.people.alice, B, "lower")
         assert (outcome.ended, outcome.rule) == ("refused", "SR-29")
         assert (await rig.view(B)).mode == "local"
+
+
+@pytest.mark.parametrize(
+    ("passes_s", "latches", "rule"), [(1.2, False, "SR-19"), (0.0, True, "SR-13"), (0.0, False, "")]
+)
+async def test_sr_19_a_raise_is_judged_again_when_its_turn_on_the_line_has_come(
+    passes_s: float, latches: bool, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.2)
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        sealed = await rig.sealed(rig.people.technician, B, "raise")
+        rig.bollards.fault("silent", unit=1)
+        line = next(iter(rig.guard.lines.values()))
+        neighbour = asyncio.create_task(rig["bollard-rameau"].tick())
+        await wait_until(line._turn.locked)
+        task = asyncio.create_task(rig.submit(sealed))
+        await wait_until(lambda: bool(line._turn._waiters))
+        rig.clock.advance(passes_s)
+        if latches:
+            rig.guard.records.hold(Latch(rig[B].equipment.id, "SR-24", "green", rig.unix_ms(), False))
+        outcome = await task
+        await neighbour
+        plc = rig.bollards.plcs[UNIT]
+        if rule:
+            assert (outcome.ended, outcome.rule) == ("refused", rule)
+            assert outcome.state.startswith("nothing was sent")
+            assert (plc.raises_refused, plc.state()["state"]) == (0, "DOWN")
+        else:
+            assert outcome.ended == "unknown"  # It was sent, and nobody looked.
+            assert plc.state()["state"] == "PREWARN"
+
+
+async def test_a_plc_that_refuses_the_heartbeat_is_watched_all_the_same() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("refuse_set", unit=UNIT)
+        for _ in range(30):
+            await rig.tick()
+            seen = rig[B].observed
+            assert seen is not None
+            assert seen.at_ms == rig.now_ms()
+        rig.bollards.fault("refuse_set", on=False, unit=UNIT)
+        await rig.run(3)
+        kinds = ("link.lost", "heartbeat.refused", "heartbeat.taken")
+        assert [entry.kind for entry in await rig.log(*kinds)] == ["heartbeat.refused", "heartbeat.taken"]
 
 
 async def test_a_pulse_that_moves_nothing_ends_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

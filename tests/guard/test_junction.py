@@ -358,7 +358,9 @@ async def test_a_command_approved_just_before_a_fault_latched_is_not_sent() -> N
         assert isinstance(verdict, Approved)
         rig.guard.records.hold(Latch(rig[J].equipment.id, "SR-05", "a green too short", rig.unix_ms(), False))
         acted = await rig[J].act(verdict)
-        assert (acted.ended, acted.reason) == ("failed", "SR-05 latched a fault meanwhile; nothing was sent")
+        assert (acted.ended, acted.rule) == ("refused", "SR-13")
+        assert "latched by SR-05" in acted.reason
+        assert acted.state.startswith("nothing was sent")
         assert rig.patterns == []
         assert rig[J].holding() == ""
 

@@ -16,7 +16,7 @@ from drivers.modbus.profile import load_profile
 from drivers.modbus.unit import ModbusUnit
 from simulators.bollard_plc import Bollards
 from simulators.clock import ManualClock
-from tests.drivers.approvals import approve
+from tests.drivers.approvals import approve, nothing_against
 
 pytestmark = pytest.mark.hil
 
@@ -64,7 +64,7 @@ LOWER = LowerBollard(BOLLARD, LOCAL_PLAN)
 async def test_a_bollard_rises_and_lowers_when_asked() -> None:
     async with bollard_rig() as rig:
         await rig.run(3)
-        await rig.driver.raise_(approve(RAISE))
+        await rig.driver.raise_(approve(RAISE), nothing_against)
         await rig.run(9)
         up = await rig.driver.observe()
         assert (up.at_top, up.at_bottom, up.position_percent, up.red_on, up.green_on) == (True, False, 100, True, False)
@@ -80,7 +80,7 @@ async def test_without_the_gateways_heartbeat_the_plc_refuses_to_raise_but_lower
         await rig.run(3)
         rig.clock.advance(11.0)
         with pytest.raises(DeviceRefusedError):
-            await rig.driver.raise_(approve(RAISE))
+            await rig.driver.raise_(approve(RAISE), nothing_against)
         await rig.driver.lower(approve(LOWER))
 
 
@@ -149,7 +149,7 @@ async def test_an_approval_for_another_bollard_is_not_carried_out() -> None:
         await rig.run(3)
         other = EquipmentId("bollard-9")
         with pytest.raises(ValueError, match="approved for bollard-9"):
-            await rig.driver.raise_(approve(RaiseBollard(other, LOCAL_PLAN)))
+            await rig.driver.raise_(approve(RaiseBollard(other, LOCAL_PLAN)), nothing_against)
         with pytest.raises(ValueError, match="approved for bollard-9"):
             await rig.driver.lower(approve(LowerBollard(other, LOCAL_PLAN)))
         assert (await rig.driver.observe()).at_bottom
@@ -159,6 +159,6 @@ async def test_the_local_key_refuses_both_ways() -> None:
     async with bollard_rig() as rig:
         await rig.run(3)
         rig.bollards.set(local_key=True)
-        for attempt in (rig.driver.raise_(approve(RAISE)), rig.driver.lower(approve(LOWER))):
+        for attempt in (rig.driver.raise_(approve(RAISE), nothing_against), rig.driver.lower(approve(LOWER))):
             with pytest.raises(DeviceRefusedError):
                 await attempt

@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.model.site import Address
-from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError, DriverError, LinkDownError
+from agent.safety.verdict import Refused
+from drivers.errors import (
+    ApprovalLapsedError,
+    DeviceNonsenseError,
+    DeviceRefusedError,
+    DeviceSilentError,
+    DriverError,
+    LinkDownError,
+)
 from drivers.modbus import line as line_module
 from drivers.modbus.line import ModbusLine
 from tests.drivers.modbus.peer import Answer, Peer, answer_to
@@ -330,3 +338,28 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
         assert list(await line.read(1, 3, 0, 2)) == [1, 2]
         assert peer.connections == 1
         await line.close()
+
+
+async def test_a_write_is_judged_again_when_its_turn_has_come_and_nothing_goes_out_if_it_is_refused() -> None:
+    async with line_to(Peer(lambda _: b"")) as line:  # It never answers.
+        order: list[str] = []
+
+        def recheck() -> Refused:
+            order.append("judged again")
+            return Refused("SR-19", "loop A is occupied")
+
+        async def ask_the_dead() -> None:
+            with contextlib.suppress(DeviceSilentError):
+                await line.read(2, 3, 0, 2)
+            order.append("the neighbour's time-out")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask_the_dead())
+            await asyncio.sleep(0)
+            with pytest.raises(ApprovalLapsedError, match="SR-19: loop A is occupied") as lapsed:
+                await line.write_coil(1, 0, True, insist=True, recheck=recheck)
+        assert lapsed.value.refused.rule == "SR-19"
+        assert order == ["the neighbour's time-out", "judged again"]
+        with pytest.raises(ApprovalLapsedError):
+            await line.write_registers(1, 0, [1], recheck=recheck)
+        assert line.counters.requests == 1
