@@ -1,8 +1,11 @@
 """``armoire-fleet``: run the fleet manager, or ask one that runs.
 
-Exit codes: 0 done, 2 usage, 3 refused, 4 failed or unknown, 5 expired, 6 no manager answers.
+Exit codes: 0 done, 2 usage, 3 refused, 4 failed or unknown, 5 expired, 6 no manager answers,
+130 Ctrl-C, 141 nobody read the output to its end.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from fleet.errors import FleetError
 from fleet.page import commands_page, equipment_page, events_page, gateways_page, outcome_sentence
 from fleet.remote import AnsweredError, Remote, UnreachableError
 
-USAGE, REFUSED, FAILED, EXPIRED, UNREACHABLE, INTERRUPTED = 2, 3, 4, 5, 6, 130
+USAGE, REFUSED, FAILED, EXPIRED, UNREACHABLE, INTERRUPTED, UNREAD = 2, 3, 4, 5, 6, 130, 141
 ENDINGS = {"refused": REFUSED, "failed": FAILED, "unknown": FAILED, "expired": EXPIRED}
 URL = "http://127.0.0.1:8080"
 
@@ -151,7 +154,7 @@ def send(
 @app.command(help_epilogue="Example: armoire-fleet approve 5f0c1de2a9b84c7d61e02f3a --operator bruno")
 def approve(command_id: str, *, operator: str, wait_s: float = 5.0, url: Url = URL, json: Json = False) -> int:
     """Approve a waiting command as a second person, and say how it ended."""
-    if not command_id.isalnum():
+    if not (command_id.isascii() and command_id.isalnum()):
         return _say(f"{command_id!r} is no command id", USAGE)
     body = {"operator": operator, "wait_s": wait_s}
     return _outcome(Remote(url).post(f"/api/commands/{command_id}/approve", body), json=json)
@@ -160,18 +163,27 @@ def approve(command_id: str, *, operator: str, wait_s: float = 5.0, url: Url = U
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A name the terminal cannot show is no reason to fail.
     try:
-        return int(app(words, exit_on_error=False, print_error=False) or 0)
+        ended = int(app(words, exit_on_error=False, print_error=False) or 0)
+        _flush()
+    except BrokenPipeError:
+        return UNREAD  # Who read us has seen enough.
     except CycloptsError as error:
         return _say(f"{error}; see armoire-fleet --help", USAGE)
     except UnreachableError as error:
         return _say(f"{error}. Is it running? Its address is --url or ARMOIRE_FLEET_URL", UNREACHABLE)
     except AnsweredError as error:
         return _say(str(error), REFUSED if error.status in {403, 409} else FAILED if error.status >= 500 else USAGE)
-    except (FleetError, OSError) as error:
+    except FleetError as error:
+        return _say(str(error), FAILED)
+    except OSError as error:
         return _say(str(error), FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
+    return ended
 
 
 def _arguments(words: Sequence[str]) -> dict[str, object]:
@@ -185,6 +197,8 @@ def _arguments(words: Sequence[str]) -> dict[str, object]:
             value = msgspec.json.decode(text, type=bool | int | float | str | None)
         except (msgspec.DecodeError, UnicodeDecodeError):
             value = text
+        except UnicodeEncodeError as error:
+            raise AnsweredError(400, f"{word!r} is not UTF-8 text; nothing was sent") from error
         arguments[name] = value
     return arguments
 
@@ -206,6 +220,17 @@ def _show(answer: Any, page: Any, *, json: bool) -> int:
 
     Console().print(shown)
     return 0
+
+
+def _flush() -> None:
+    """Write out what was printed. If that fails, leave: Python would complain once more when it closes the stream."""
+    if sys.stdout is None:  # The caller closed it.
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _say(text: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import io
 import json
 import signal
 import sys
@@ -26,6 +27,7 @@ from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.signal_controller.traffic import Traffic
 
 EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 app = cyclopts.App(name="armoire-sim", help="Simulated street hardware on real wires.")
 Port = Annotated[int, cyclopts.Parameter(validator=cyclopts.validators.Number(gte=0, lte=65535))]
 Speed = Annotated[float, cyclopts.Parameter(validator=cyclopts.validators.Number(gt=0, lte=10_000))]
@@ -284,7 +286,13 @@ def _for_unit(request: dict[str, Any], unit: int | None) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line."""
-    sys.exit(app())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A sign the terminal cannot show is no reason to fail.
+    try:
+        sys.exit(app())
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

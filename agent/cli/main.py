@@ -24,6 +24,8 @@ AFTER_FAULT = "if a command was under way, `armoire log` tells its outcome"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = options_last(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # The caller closed it: what was asked happens all the same.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name the terminal cannot show is no reason to fail
@@ -32,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return int(ended or 0)
     except BrokenPipeError:
-        # Who read us has seen enough; Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()  # Who read us has seen enough.
         return Exit.UNREAD
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -90,12 +91,21 @@ def _help_of(words: Sequence[str]) -> str:
 
 
 def _tell(error: TechnicianError, words: Sequence[str]) -> int:
-    if "--json" in words:
-        from agent.cli import document
+    try:
+        if "--json" in words:
+            from agent.cli import document
 
-        print(document.dumps(document.failure(error)))
+            print(document.dumps(document.failure(error)))
+        sys.stdout.flush()
+    except OSError:
+        _leave_stdout()  # A full disk behind it may be the very error we tell.
     print(f"armoire: {sentences(error.what, error.state, error.advice)}", file=sys.stderr)
     return error.exit
+
+
+def _leave_stdout() -> None:
+    """Nothing more can be written there; Python would complain once more when it closes the stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version() -> str:

@@ -149,6 +149,26 @@ def test_a_reader_that_has_seen_enough_is_no_fault(
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("line", ["log", "log --json"])
+def test_a_full_disk_behind_the_output_is_told_in_a_sentence(state: Path, agent_up: Executor, line: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*ARMOIRE, *line.split(), "--state", str(state)], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=START_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.startswith("armoire: the system said: [Errno 28] No space left on device.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_closed_output_hinders_nothing(state: Path, agent_up: Executor) -> None:
+    line = shlex.join([*ARMOIRE, "log", "--state", str(state)])
+    done = subprocess.run(
+        ["sh", "-c", f"{line} >&-"], cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=START_TIMEOUT_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ctrl_c_ends_a_waiting_command_without_a_traceback(state: Path, agent: Executor) -> None:
     asked, release = threading.Event(), threading.Event()
 
