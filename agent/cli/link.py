@@ -60,7 +60,7 @@ class Link:
             except (EOFError, ConnectionError) as error:
                 raise self._lost(
                     f"the {self.process} closed the connection without an answer",
-                    "see its log; only root, the service's own user and its group may speak to it",
+                    "see its log; only root, the service's own user and its state folder's group may speak to it",
                 ) from error
             except OSError as error:
                 raise self._lost(f"the connection to the {self.process} broke: {error.strerror}") from error

@@ -1,33 +1,13 @@
 """``python -m agent.guard site.toml``: what the supervisor and the systemd unit start."""
 
-import asyncio
-import gc
 import sys
-from pathlib import Path
 
 from agent.guard.process import GuardSetupError, run
-from agent.model.site_file import SiteFileError, read_cabinet
+from agent.process.entry import Entry
 
-EXIT_DONE, EXIT_SETUP = 0, 2
-
-
-def main(arguments: list[str]) -> int:
-    """Run the guard of one site until SIGTERM."""
-    if len(arguments) != 1:
-        print("usage: python -m agent.guard SITE.toml", file=sys.stderr)
-        return EXIT_SETUP
-    path = Path(arguments[0])
-    try:
-        cabinet = read_cabinet(path.read_text(), path.name)
-        gc.freeze()
-        asyncio.run(run(cabinet, path.parent))
-    except (OSError, UnicodeDecodeError, SiteFileError, GuardSetupError) as error:
-        print(f"guard: {error}\nThe guard controls nothing; the equipment runs its own plan.", file=sys.stderr)
-        return EXIT_SETUP
-    except KeyboardInterrupt:
-        pass
-    return EXIT_DONE
-
+main = Entry(
+    "guard", "agent.guard", run, GuardSetupError, "The guard controls nothing; the equipment runs its own plan."
+).main
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

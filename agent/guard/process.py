@@ -21,7 +21,7 @@ from agent.model.site import Address, Cabinet, ModbusLink, SnmpLink
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
-from agent.process.server import LocalServer
+from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
 from agent.process.trustfiles import read_trust
 from agent.safety.latch import Latch
@@ -70,7 +70,7 @@ class Guard:
         desk = Desk(
             site, self.guarded, self.gatekeeper, self.records, self.surroundings, clock, self.figures, os.getpid()
         )
-        self.server = LocalServer(state / "guard.sock", desk.answer)
+        self.server = LocalServer(state / "guard.sock", desk.answer, group_of(state))
         self.late_ticks: dict[str, int] = dict.fromkeys(self.guarded, 0)
         self.ticks = 0
         self.liveness = Liveness()
@@ -141,9 +141,11 @@ class Guard:
         """A damaged ledger may have held latches: hold everything until somebody has looked at it on site."""
         if self.records.are_latches_known:
             return
-        for id_ in self.guarded.keys() - self.records.latches.keys():
-            reason = "the guard's ledger was damaged, and a latched fault may be lost with it"
-            self.records.hold(Latch(id_, "SR-13", reason, self._clock.unix_ms(), flash_requested=False))
+        reason = "the guard's ledger was damaged, and a latched fault may be lost with it"
+        self.records.hold_in_doubt(
+            Latch(id_, "SR-13", reason, self._clock.unix_ms(), flash_requested=False)
+            for id_ in self.guarded.keys() - self.records.latches.keys()
+        )
 
     async def _scan(self, name: str, guarded: Guarded) -> None:
         """Tick on a fixed monotonic beat; a missed slot is skipped and counted, never made up in a burst."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,6 +17,9 @@ IDLE_TIMEOUT_S = 60.0
 REPLY_TIMEOUT_S = 15.0  # a bollard's read-back is the slowest thing asked for
 CLIENTS_MAX = 16
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # Linux 4.13, asm-generic/socket.h; Python has no name for it
+_PEER_GROUPS_BYTES_MAX = 1024  # what Python reads at most: 256 groups
+_GID_BYTES = 4
 
 Answer = Callable[[Request], Awaitable[Reply]]
 
@@ -24,7 +29,7 @@ class LocalServer:
 
     Args:
         answer: makes the reply. It raises nothing but our own bugs.
-        groups: numeric group ids whose members may speak, besides root and our own user.
+        groups: numeric group ids whose members may speak, besides root and our own user; see ``group_of``.
     """
 
     def __init__(self, path: Path, answer: Answer, groups: frozenset[int] = frozenset()) -> None:
@@ -40,6 +45,9 @@ class LocalServer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, str(self._path), limit=FRAME_BYTES_MAX)
+        for group in self._groups:
+            with contextlib.suppress(PermissionError):  # We are no member: then the file lets nobody else in.
+                os.chown(self._path, -1, group)
         self._path.chmod(0o660)
         try:
             yield
@@ -75,9 +83,9 @@ class LocalServer:
                 async with asyncio.timeout(1.0):
                     await writer.wait_closed()
 
-    def may_speak(self, uid: int, gid: int) -> bool:
+    def may_speak(self, uid: int, gids: frozenset[int]) -> bool:
         """Root, our own user, or a member of an allowed group."""
-        return uid in (0, os.getuid()) or gid in self._groups
+        return uid in (0, os.getuid()) or not self._groups.isdisjoint(gids)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:  # Until the peer closes, falls silent, or breaks the grammar.
@@ -114,8 +122,24 @@ class LocalServer:
             return Failed("no answer in time; if a command was under way its outcome is in the log")
 
 
-def _credentials(writer: asyncio.StreamWriter) -> tuple[int, int]:
-    """User and group of the peer (SO_PEERCRED: filled in by the kernel at connect, so nobody can claim it)."""
+def group_of(folder: Path) -> frozenset[int]:
+    """The group that owns a state folder, if the folder lets its group in: its members may speak to the sockets there.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    found = folder.stat()
+    return frozenset({found.st_gid}) if found.st_mode & stat.S_IXGRP else frozenset()
+
+
+def _credentials(writer: asyncio.StreamWriter) -> tuple[int, frozenset[int]]:
+    """User and groups of the peer, filled in by the kernel at connect, so nobody can claim them."""
     sock = writer.get_extra_info("socket")
     _pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return uid, gid
+    try:
+        others = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _PEER_GROUPS_BYTES_MAX)
+    except OSError as error:
+        if error.errno not in (errno.ERANGE, errno.ENOPROTOOPT):
+            raise
+        others = b""  # More groups than we read, or a kernel that does not tell: the primary one counts.
+    return uid, frozenset({gid, *struct.unpack(f"={len(others) // _GID_BYTES}I", others)})

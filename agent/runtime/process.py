@@ -16,7 +16,7 @@ from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.liveness import Liveness, notify
 from agent.process.reply import fitting_text
-from agent.process.server import LocalServer
+from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
@@ -80,7 +80,7 @@ class Agent:
         self.desk = Desk(
             self._site, self.segments, self._link_of, self.table, router, journal, self.guard, clock, self.status
         )
-        self.server = LocalServer(state / "agent.sock", self.desk.answer)
+        self.server = LocalServer(state / "agent.sock", self.desk.answer, group_of(state))
         principal = Principal(
             self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
         )

@@ -10,7 +10,7 @@ import pytest
 
 from agent.wire.local import GetEquipment, GetStatus
 from tests.guard.living import launch, living_guard
-from tests.guard.rig import FLASH
+from tests.guard.rig import FLASH, junction_rig
 
 pytestmark = pytest.mark.slow
 PLAN_2 = {"plan": 2, "lease_s": 300}
@@ -130,3 +130,12 @@ async def test_the_socket_of_a_killed_guard_is_replaced() -> None:
         assert guard.socket.is_socket()
         await guard.start()
         assert oct(Path(guard.socket).stat().st_mode & 0o777) == "0o660"
+
+
+async def test_the_guard_answers_the_group_of_its_state_folder_and_no_other() -> None:
+    async with junction_rig() as rig:
+        state = rig.site.parent / "state"
+        ours, strangers = state.stat().st_gid, state.stat().st_gid + 1
+        nobody = 65_534
+        assert rig.guard.server.may_speak(nobody, frozenset({strangers, ours}))
+        assert not rig.guard.server.may_speak(nobody, frozenset({strangers}))

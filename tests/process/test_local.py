@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.process import server as server_module
 from agent.process.client import LocalClient, PeerDownError
-from agent.process.server import CLIENTS_MAX, LocalServer
+from agent.process.server import CLIENTS_MAX, LocalServer, group_of
 from agent.wire.errors import WireError
 from agent.wire.local import (
     FRAME_BYTES_MAX,
@@ -34,6 +34,7 @@ from agent.wire.local import (
 from tests.waiting import wait_until
 
 NOBODY = 65_534
+GROUP = 42_042
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
@@ -181,10 +182,32 @@ async def test_an_answer_that_takes_too_long_is_said_to(folder: Path, monkeypatc
 
 async def test_only_root_our_own_user_and_allowed_groups_may_speak(folder: Path) -> None:
     server = LocalServer(folder / "x.sock", echo, frozenset({42}))
-    assert server.may_speak(0, NOBODY)
-    assert server.may_speak(os.getuid(), NOBODY)
-    assert server.may_speak(NOBODY, 42)
-    assert not server.may_speak(NOBODY, NOBODY)
+    assert server.may_speak(0, frozenset({NOBODY}))
+    assert server.may_speak(os.getuid(), frozenset({NOBODY}))
+    assert server.may_speak(NOBODY, frozenset({NOBODY, 42}))
+    assert not server.may_speak(NOBODY, frozenset({NOBODY}))
+
+
+async def test_the_group_of_a_state_folder_counts_only_if_the_folder_lets_it_in(folder: Path) -> None:
+    for mode, groups in ((0o700, frozenset()), (0o740, frozenset()), (0o750, frozenset({folder.stat().st_gid}))):
+        folder.chmod(mode)
+        assert group_of(folder) == groups
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root; the rules are tested above")
+async def test_a_member_of_the_state_folders_group_may_speak_whichever_of_its_groups_that_is(folder: Path) -> None:
+    os.chown(folder, -1, GROUP)
+    folder.chmod(0o750)
+    async with serving(folder, group_of(folder)) as (server, _):
+        path = folder / "guard.sock"
+        assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (GROUP, 0o660)
+        assert await _ask_as(NOBODY, path, [41, GROUP, 43]) != b""
+        assert server.rejected["peer"] == 0
+        folder.chmod(0o755)
+        path.chmod(0o666)
+        assert await _ask_as(NOBODY, path, [41, 43]) == b""
+        assert server.rejected["peer"] == 1
+        assert await _ask_as(NOBODY, path, list(range(1000, 1300))) == b""  # More groups than are read.
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root; the rule itself is tested above")
@@ -202,7 +225,7 @@ async def test_a_client_of_another_user_is_turned_away_even_if_the_file_lets_it_
         assert await _ask_as(NOBODY, path) != b""
 
 
-async def _ask_as(uid: int, path: Path) -> bytes:
+async def _ask_as(uid: int, path: Path, groups: list[int] | None = None) -> bytes:
     """Ask for the status as another user, in a child process; return the first byte of the answer."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
@@ -210,7 +233,7 @@ async def _ask_as(uid: int, path: Path) -> bytes:
         child = os.fork()
     if child == 0:
         try:
-            os.setgroups([])
+            os.setgroups(groups or [])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
             with socket.socket(socket.AF_UNIX) as sock:
