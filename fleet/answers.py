@@ -15,7 +15,7 @@ class PointAnswer(Struct, frozen=True):
     """One point: never without quality and age.
 
     Args:
-        quality: 0 good, 1 uncertain, 2 stale, 3 bad. At least stale while the gateway's link is lost.
+        quality: 0 good, 1 uncertain, 2 stale, 3 bad. At least stale while its gateway is lost or cannot vouch for it.
         t_ms: when it was read, by the gateway's clock. age_ms: since then, by ours.
     """
 
@@ -64,6 +64,9 @@ class GatewayAnswer(Struct, frozen=True):
         link: ``up`` (heard within 30 s), ``lost``, or ``never``.
         rejected: messages in its name that were not believed or not understood.
         backlog: sealed batches it announced and we do not hold yet.
+        behind: streams of which more is missing than can be on its way, with a sentence; their points are stale.
+        unsealed: records waiting in its memory because its disk does not take them; for longer than a heartbeat,
+            everything of it is stale.
         held: streams that stopped at a fork or a message we cannot read, with the reason.
     """
 
@@ -77,6 +80,8 @@ class GatewayAnswer(Struct, frozen=True):
     backlog: int
     equipment: int
     held: dict[str, str]
+    behind: dict[str, str]
+    unsealed: int
 
 
 class DistrictAnswer(Struct, frozen=True):

@@ -36,7 +36,7 @@ from fleet.errors import AskError, FolderError, StoreError
 from fleet.folder import DATABASE_FILE, Trust, newer_ring
 from fleet.ingest import Ingest
 from fleet.metrics import Metrics
-from fleet.registry import NEVER, UP
+from fleet.registry import NEVER, UP, Gateway
 from fleet.store import Store
 from fleet.writer import Writer
 
@@ -93,6 +93,7 @@ class ControlRoom:
         self.metrics = Metrics(partial(figures.read, self))
         self.send: Callable[[str, str, bytes], None] = _nowhere
         self._links: dict[str, str] = {}
+        self._doubts: dict[str, frozenset[str]] = {}
         self._term_seen = 0
         self._term_changed = asyncio.Event()
         self.rejections: Counter[str] = Counter()
@@ -236,6 +237,7 @@ class ControlRoom:
 
     async def _watch(self) -> None:
         self._links = {each.id: each.link(unix_ms()) for each in self.registry.gateways.values()}
+        self._doubts = {each.id: each.doubts(unix_ms()) for each in self.registry.gateways.values()}
         while True:  # As long as the manager runs.
             await asyncio.sleep(WATCH_S)
             await self._notice_links()
@@ -248,6 +250,7 @@ class ControlRoom:
         """Say once when a gateway is lost or back."""
         now_ms = unix_ms()
         for gateway in list(self.registry.gateways.values()):
+            self._notice_doubts(gateway, now_ms)
             link = gateway.link(now_ms)
             before = self._links.get(gateway.id)
             self._links[gateway.id] = link
@@ -258,6 +261,18 @@ class ControlRoom:
                 kind, text = ("gateway.up", "heard") if link == UP else ("gateway.lost", LOST_TEXT)
                 self._log.info(kind, gateway=gateway.id)
                 await self._record(gateway.id, kind, text, now_ms)
+
+    def _notice_doubts(self, gateway: Gateway, now_ms: int) -> None:
+        """Tell everybody when what a gateway told ceases to be believed, or is believed again."""
+        doubts = gateway.doubts(now_ms)
+        if self._doubts.get(gateway.id) == doubts:
+            return
+        self._doubts[gateway.id] = doubts
+        self._log.info("gateway.doubts", gateway=gateway.id, doubts=sorted(doubts))
+        self.broadcast.gateway(district.gateway_answer(gateway, now_ms))
+        for equipment, points in gateway.points.items():
+            for name in points:
+                self.broadcast.touched(gateway.id, equipment, name)
 
     async def _record(self, gateway: str, kind: str, text: str, now_ms: int) -> None:
         def work(connection: Connection) -> EventAnswer:
@@ -312,7 +327,7 @@ class ControlRoom:
                     points.setdefault(equipment, {})[name] = point
                     self.broadcast.touched(gateway, equipment, name)
             case changes.Stored(gateway, head):
-                self.registry.gateway(gateway).stored[head.stream] = head
+                self.registry.gateway(gateway).took(head)
             case changes.AckDue(gateway, sealed):
                 if self.commands.is_leading:
                     self.send(gateway, "ack", sealed)

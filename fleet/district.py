@@ -59,6 +59,8 @@ def gateway_answer(gateway: Gateway, now_ms: int) -> GatewayAnswer:
         backlog=gateway.backlog(),
         equipment=len(gateway.cards),
         held=dict(gateway.held),
+        behind=gateway.behind(now_ms),
+        unsealed=gateway.unsealed,
     )
 
 

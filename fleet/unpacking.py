@@ -44,7 +44,7 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
         text = encode(value).decode()
         history.append((known.no, link_no, n, point_no, t_ms, quality, text))
         latest[point_no] = (point_no, t_ms, quality, text)
-        told.append((equipment, name, Point(value, quality, t_ms)))
+        told.append((equipment, name, Point(value, quality, t_ms, batch.stream)))
     return told
 
 

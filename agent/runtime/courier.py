@@ -65,7 +65,7 @@ class Principal(Protocol):
     async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
         """What to say on a new connection."""
 
-    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
+    async def heartbeat(self, conn: int, beat: int, heads: list[StreamHead]) -> Heartbeat:
         """What to say every HEARTBEAT_S."""
 
     async def command(self, sealed: bytes, topic: str) -> bytes | None:
@@ -235,7 +235,8 @@ class Courier:
         while True:  # Until the connection ends.
             await asyncio.sleep(self._heartbeat_s)
             beat += 1
-            message = await self._principal.heartbeat(conn, beat)
+            heads = [head for source in self._sources for head in source.heads]
+            message = await self._principal.heartbeat(conn, beat, heads)
             await transport.publish(str(topic), seal_message(self._signer, topic, message))
 
     async def _rebirth(self, transport: Transport, conn: int) -> None:

@@ -63,8 +63,8 @@ class Principal:
             floors=floors,
         )
 
-    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
-        """Still here, with fresh nonces."""
+    async def heartbeat(self, conn: int, beat: int, heads: list[StreamHead]) -> Heartbeat:
+        """Still here, with fresh nonces, and what the fleet should hold by now."""
         return Heartbeat(
             gateway=self._site.gateway,
             conn=conn,
@@ -73,6 +73,8 @@ class Principal:
             clock=self._clock.quality(),
             nonces=self._nonces(),
             modes=self._modes(),
+            heads=heads,
+            unsealed=self._recorder.unsealed,
         )
 
     async def command(self, sealed: bytes, topic: str) -> bytes | None:

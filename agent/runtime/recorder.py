@@ -6,6 +6,7 @@ it could not hold is counted.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Lane(Generic[T]):
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._stopping = False
+        self._writing: tuple[int, float] | None = None  # How many, since when.
         self.dropped = 0
         self.failures = 0
         self.is_failing = False
@@ -82,6 +84,13 @@ class Lane(Generic[T]):
     def held(self) -> int:
         """How many wait."""
         return len(self._held)
+
+    @property
+    def unsealed(self) -> int:
+        """How many wait because the disk refuses them or does not answer; those that wait for company do not count."""
+        count, since_s = self._writing or (0, math.inf)
+        is_stuck = asyncio.get_running_loop().time() - since_s > DURABLE_TIMEOUT_S
+        return count + len(self._held) if self.is_failing or is_stuck else 0
 
     def take(self, records: Sequence[T], *, urgent: bool = False) -> None:
         """Hold records; beyond the bound the oldest are dropped and counted."""
@@ -122,7 +131,9 @@ class Lane(Generic[T]):
         """
         group = [self._held.popleft() for _ in range(min(GROUP_MAX, len(self._held)))]
         self._enough.clear()
+        self._writing = (len(group), asyncio.get_running_loop().time())
         left = await self._store(group) if group else group
+        self._writing = None
         self._held.extendleft(reversed(left))
         self._shorten()
         if left or len(self._held) >= self._pace.count:
@@ -185,6 +196,11 @@ class Recorder:
     def failures(self) -> int:
         """How often the disk refused."""
         return sum(lane.failures for lane in self._lanes)
+
+    @property
+    def unsealed(self) -> int:
+        """Records that the disk does not take: nobody but we knows of them."""
+        return sum(lane.unsealed for lane in self._lanes)
 
     @property
     def held(self) -> int:

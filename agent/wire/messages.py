@@ -131,7 +131,12 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema"):
-    """Said every HEARTBEAT_S: still here, with fresh nonces. Schema 2 of ``up/birth``."""
+    """Said every HEARTBEAT_S: still here, with fresh nonces. Schema 2 of ``up/birth``.
+
+    Args:
+        heads: the newest sealed link of each stream: the beat vouches for what was told before only if we hold them.
+        unsealed: records that wait in memory because the disk does not take them: changes nobody has been told.
+    """
 
     gateway: Id
     conn: U63
@@ -140,6 +145,8 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     clock: Annotated[int, Meta(ge=0, le=3)]
     nonces: dict[Id, Nonce]
     modes: dict[Id, Id]
+    heads: list[StreamHead]
+    unsealed: U63
 
 
 class Death(Struct, array_like=True, frozen=True):

@@ -87,9 +87,11 @@ class StandIn:
         )
         return self.say("birth", message)
 
-    def heartbeat(self) -> tuple[str, bytes]:
+    def heartbeat(self, unsealed: int = 0) -> tuple[str, bytes]:
         self.beat += 1
-        return self.say("birth", Heartbeat(self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes))
+        heads = [self.head(stream) for stream in self.links]
+        message = Heartbeat(self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes, heads, unsealed)
+        return self.say("birth", message)
 
     def death(self) -> tuple[str, bytes]:
         return self.say("death", Death(SCHEMA, self.id, self.conn))

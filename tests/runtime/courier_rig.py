@@ -112,8 +112,8 @@ class House:
         nonces = {"agent": self.nonces.current(0)}
         return Birth(GATEWAY, conn, "Darcy", Clock().unix_ms(), 2, nonces, [], heads, [], "0", floors)
 
-    async def heartbeat(self, conn: int, beat: int) -> Heartbeat:
-        return Heartbeat(GATEWAY, conn, beat, Clock().unix_ms(), 2, {"agent": self.nonces.current(0)}, {})
+    async def heartbeat(self, conn: int, beat: int, heads: list[StreamHead]) -> Heartbeat:
+        return Heartbeat(GATEWAY, conn, beat, Clock().unix_ms(), 2, {"agent": self.nonces.current(0)}, {}, heads, 0)
 
     async def command(self, sealed: bytes, topic: str) -> bytes | None:
         self.commands.append(sealed)

@@ -224,6 +224,7 @@ async def test_events_of_a_full_disk_are_sealed_later_in_order_and_with_the_time
             with pytest.raises(LedgerError):
                 await recorder.durable_event("audit", "command.done", "seg-1", "", "set", {})
             assert recorder.is_failing
+            assert recorder.unsealed > 0
             hand.advance(40_000)
             journal.append_events = append  # type: ignore[method-assign]
             await recorder.durable_event("alarm", "mark", "", "", "", {})
@@ -235,6 +236,33 @@ async def test_events_of_a_full_disk_are_sealed_later_in_order_and_with_the_time
         assert kinds["mark"] == happened_ms + 40_000
         assert not recorder.is_failing
         assert recorder.failures >= 2
+
+
+async def test_what_a_disk_refuses_or_does_not_answer_is_unsealed_what_waits_for_company_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.runtime.recorder.DURABLE_TIMEOUT_S", 0.05)
+    sample = PointValue("meter-1/p", 1, Quality.GOOD, 1_000)
+    async with journal_at(tmp_path / "a.db") as journal:
+        recorder = Recorder(journal, Clock())
+        append, hung = journal.append_samples, asyncio.Event()
+
+        async def hang(*given: object) -> object:
+            await hung.wait()
+            return await append(*given)  # type: ignore[arg-type]
+
+        journal.append_samples = hang  # type: ignore[assignment, method-assign]
+        async with alongside(recorder.run()):
+            recorder.changes("tele", [sample] * 3)
+            assert (recorder.held, recorder.unsealed) == (3, 0)
+            recorder.changes("tele", [sample] * 97)
+            async with asyncio.timeout(10):
+                while recorder.unsealed != 100:  # noqa: ASYNC110 - looks from outside
+                    await asyncio.sleep(0.01)
+            hung.set()
+            async with asyncio.timeout(10):
+                while recorder.unsealed:  # noqa: ASYNC110 - looks from outside
+                    await asyncio.sleep(0.01)
 
 
 async def test_samples_of_a_disk_that_is_really_full_arrive_when_there_is_room_again(

@@ -75,7 +75,7 @@ def test_every_message_opens_on_its_own_topic_only() -> None:
 def test_birth_and_heartbeat_are_told_apart_by_their_schema_number() -> None:
     topic = up(CITY, GATEWAY, "birth")  # type: ignore[arg-type]
     birth = Birth(GATEWAY, 1, "Darcy", T0_MS, 2, {"agent": bytes(16)}, [], [HEAD], [], "0.1", [HEAD])
-    beat = Heartbeat(GATEWAY, 1, 2, T0_MS, 2, {"agent": bytes(16)}, {"j1": "held"})
+    beat = Heartbeat(GATEWAY, 1, 2, T0_MS, 2, {"agent": bytes(16)}, {"j1": "held"}, [], 3)
     for message in (birth, beat):
         sealed = sealing.seal_message(AGENT, topic, message)
         assert sealing.open_birth(ring(), sealed, topic, T0_MS) == message

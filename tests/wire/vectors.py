@@ -113,7 +113,7 @@ def make() -> dict[str, Any]:
             GATEWAY, 42, "Place Darcy", T0_MS, 2, {"agent": NONCE}, [IssuerCounter("alice/1", 17)], [head], [card],
             "armoire 0.1.0", [floor],
         ), AGENT),
-        _one("heartbeat", birth, Heartbeat(GATEWAY, 42, 1, T0_MS, 2, {"agent": NONCE}, {"segment-1": "supervised"}), AGENT),
+        _one("heartbeat", birth, Heartbeat(GATEWAY, 42, 1, T0_MS, 2, {"agent": NONCE}, {"segment-1": "supervised"}, [head], 0), AGENT),
         _one("death", death, Death(SCHEMA, GATEWAY, 42), AGENT),
         *_chain(),
         _one("ack", ack, Ack(SCHEMA, GATEWAY, 3, [head], rebirth=False), DIRECTOR),
