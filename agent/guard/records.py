@@ -8,13 +8,14 @@ tried again, with the next write and by the clock.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from agent.guard.lane import Lane, Taken
 from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.ledger import Ledger
+from agent.ledger.recovery import ALL_EQUIPMENT
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
 from agent.safety.latch import Latch
@@ -69,8 +70,7 @@ class Records:
         self._ledger = await loop.run_in_executor(self._thread, self._open)
         self.latches, self.counters = await self._read(lambda ledger: (ledger.latches(), ledger.counters))
         self.head, self.acked = await self._read(_heads)
-        damage = self._ledger.damage
-        self.are_latches_known = damage is None or damage.are_latches_known
+        self.are_latches_known = self.latches.pop(ALL_EQUIPMENT, None) is None
 
     async def close(self) -> None:
         """Close the ledger after what was begun; what was written stays."""
@@ -117,6 +117,12 @@ class Records:
             self.note("latch.set", latch.equipment, latch.rule, latch.reason)
         else:
             self._begin()
+
+    def hold_in_doubt(self, latches: Iterable[Latch]) -> None:
+        """Hold what may have been latched before the ledger was damaged; then, on disk too, the doubt is over."""
+        for latch in latches:
+            self.hold(latch)
+        self._begin(lambda ledger: ledger.clear_latch(ALL_EQUIPMENT))
 
     async def clear_latch(self, latch: Latch, text: str, is_over: Callable[[], bool]) -> str:
         """Clear a latch and seal that in the same transaction.

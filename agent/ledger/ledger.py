@@ -106,16 +106,17 @@ class Ledger:
         self._tail_links = tail_links
         self._raised_at_ms: dict[str, int] = {}
         self.report_stream = "audit" if "audit" in streams else streams[0]
-        self._database, aside = recovery.open_sound(path, streams, clock.unix_ms() // 1000)
+        self._database, torn = recovery.open_sound(path, streams, clock.unix_ms() // 1000)
         self._stands: dict[str, Stand] = {}
-        self.damage: Damage | None = None
         try:
-            self._load()
-            if aside is not None:
-                self.damage = recovery.salvage(self, self._database, aside, streams)
-        except sqlite3.Error as error:
+            with self.atomic():
+                self._load()
+                self.damage: Damage | None = recovery.salvage(self, self._database, torn, streams) if torn else None
+            if torn:
+                self._database = recovery.put_in_place(self._database, torn)
+        except LedgerError:
             self._database.close()
-            raise LedgerError(f"{path}: {error}") from error
+            raise
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and let go of it."""

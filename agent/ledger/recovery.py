@@ -1,8 +1,17 @@
 """A ledger that was torn: set aside as evidence, begun anew, and everything in it that still verifies taken over.
 
 The old file is never written again. Streams continue in a higher epoch, so that the fleet sees the break.
+
+A kill at any moment loses nothing that could be read: the new ledger is built beside the old one and takes its place
+only when it is whole and on disk.
+
+    <name>.building        being filled, in one transaction; thrown away if we are killed
+    <name>.new             whole; if there is no <name>, the exchange was cut off and is finished
+    <name>.damaged-<unix>  the old file, with its side files
 """
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from agent.ledger import tables
-from agent.ledger.errors import LedgerError
+from agent.ledger.errors import LedgerBusyError, LedgerError
 from agent.ledger.tables import Stand
 from agent.model.identity import EquipmentId
 from agent.safety.latch import Latch
@@ -21,6 +30,8 @@ from agent.wire.streams import gap_of
 
 ASIDE_MAX = 3
 """Damaged files kept; the oldest goes first."""
+ALL_EQUIPMENT = EquipmentId("*")
+"""A latch on it says that a latch may have been lost. It is no one's id, and stays until its owner removes it."""
 _SIDE_FILES = ("", "-wal", "-shm")
 
 _DAMAGE_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
@@ -49,11 +60,17 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """A damaged ledger, moved away."""
+class Torn:
+    """A damaged ledger.
+
+    Args:
+        aside: where it will lie once the new one takes its place.
+    """
 
     path: Path
+    aside: Path
     reason: str
+    unix_s: int
 
 
 class Receiver(Protocol):
@@ -82,13 +99,14 @@ class Receiver(Protocol):
         """Store a latch."""
 
 
-def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3.Connection, Aside | None]:
-    """Open the database; if it is damaged, move it aside and begin a new one.
+def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3.Connection, Torn | None]:
+    """Open the database; if it is damaged, begin a new one beside it, to be filled and then put in place.
 
     Raises:
         LedgerBusyError: another process has it open.
         LedgerError: not even a new one can be begun.
     """
+    _finish_exchange(path)
     reason = ""
     database = None
     try:
@@ -99,36 +117,63 @@ def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3
             raise LedgerError(f"{path}: {error}") from error  # A full or read-only disk damages nothing.
         reason = str(error)
     if database is not None and not reason:
+        _remove(_beside(path, "building"))
+        _remove(_beside(path, "new"))
         return database, None
     if database is not None:
         database.close()
-    aside = _move_aside(path, reason, unix_s)
     try:
-        return tables.open_database(path), aside
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path}: a new ledger cannot be begun: {error}") from error
+        return _begin_beside(path), Torn(path, _name_aside(path, unix_s), reason or "damaged", unix_s)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise LedgerError(f"{path} is damaged ({reason}) and a new ledger cannot be begun: {error}") from error
 
 
-def salvage(receiver: Receiver, database: sqlite3.Connection, aside: Aside, streams: Sequence[str]) -> Damage:
-    """Take over what verifies."""
-    old = sqlite3.connect(f"file:{aside.path}?mode=ro", uri=True, isolation_level=None)
+def put_in_place(database: sqlite3.Connection, torn: Torn) -> sqlite3.Connection:
+    """Let the ledger that was built beside the damaged one take its place; return it, open.
+
+    Raises:
+        LedgerError: it is not in place; the next start goes on from whatever was reached.
+    """
+    building, new = _beside(torn.path, "building"), _beside(torn.path, "new")
+    try:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.close()
+        if building.with_name(building.name + "-wal").exists():
+            raise LedgerError(f"{building} could not be completed")
+        _sync(building)
+        building.replace(new)
+        _sync(torn.path.parent)
+        _move_aside(torn.path, torn.aside)
+        new.replace(torn.path)
+        _sync(torn.path.parent)
+        return tables.open_database(torn.path)
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"{torn.path} is damaged ({torn.reason}) and cannot be exchanged: {error}") from error
+
+
+def salvage(receiver: Receiver, database: sqlite3.Connection, torn: Torn, streams: Sequence[str]) -> Damage:
+    """Take over what verifies. Runs in the caller's transaction, so that it is all there or nothing."""
+    old = sqlite3.connect(f"file:{torn.path}?mode=ro", uri=True, isolation_level=None)
     try:
         latches = _read(lambda: tables.read_latches(old), dict[EquipmentId, Latch]())
         counters = _read(lambda: tables.read_counters(old), dict[str, int]())
         for latch in latches[0].values():
             receiver.set_latch(latch)
+        if not latches[1]:
+            reason = "the ledger was damaged, and a latched fault may be lost with it"
+            receiver.set_latch(Latch(ALL_EQUIPMENT, "SR-13", reason, torn.unix_s * 1000, flash_requested=False))
         for kid, counter in counters[0].items():
             receiver.raise_counter(kid, counter)
         for name, value in _read(lambda: _numbers(old), list[tuple[str, int]]())[0]:
             database.execute("INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)", (name, value))
         links, lost = 0, 0
         for stream in streams:
-            taken, missing = _salvage_stream(receiver, old, stream, aside.reason)
+            taken, missing = _salvage_stream(receiver, old, stream, torn.reason)
             links += taken
             lost = -1 if missing < 0 or lost < 0 else lost + missing
     finally:
         old.close()
-    damage = Damage(aside.path, aside.reason, latches[1], counters[1], links, lost)
+    damage = Damage(torn.aside, torn.reason, latches[1], counters[1], links, lost)
     receiver.append_events(receiver.report_stream, [_event(damage)])
     return damage
 
@@ -217,27 +262,78 @@ def _read(read: Callable[[], T], otherwise: T) -> tuple[T, bool]:
         return otherwise, False
 
 
-def _move_aside(path: Path, reason: str, unix_s: int) -> Aside:
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.name}.{what}")
+
+
+def _begin_beside(path: Path) -> sqlite3.Connection:
+    """An empty ledger, whatever an earlier attempt has left; locked, so that nobody else builds one."""
+    building = _beside(path, "building")
+    try:
+        database = tables.open_database(building)
+        if not database.execute("SELECT COUNT(*) FROM streams").fetchone()[0]:
+            return database
+        database.close()
+    except LedgerBusyError:
+        raise
+    except (sqlite3.DatabaseError, LedgerError):
+        pass  # Torn, or another version's.
+    _remove(building)
+    return tables.open_database(building)
+
+
+def _finish_exchange(path: Path) -> None:
+    """Go on where ``put_in_place`` was cut off between moving the old file away and the new one in."""
+    new = _beside(path, "new")
+    if path.exists() or not new.exists():
+        return
+    try:
+        if asides := _asides(path):
+            _move_aside(path, asides[-1])  # A write-ahead log left behind must not be read into the new file.
+        new.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise LedgerError(f"{path} was damaged, and the new one cannot take its place: {error.strerror}") from error
+
+
+def _name_aside(path: Path, unix_s: int) -> Path:
     target = path.with_name(f"{path.name}.damaged-{unix_s}")
     for number in range(1, 1000):  # Several in one second: a boot loop.
         if not target.exists():
             break
         target = path.with_name(f"{path.name}.damaged-{unix_s}-{number}")
+    return target
+
+
+def _asides(path: Path) -> list[Path]:
+    """Damaged files kept, in the order they were moved away."""
+    found = path.parent.glob(f"{path.name}.damaged-*")
+    return sorted(
+        (each for each in found if not each.name.endswith(("-wal", "-shm"))), key=lambda each: each.stat().st_ctime_ns
+    )
+
+
+def _move_aside(path: Path, target: Path) -> None:
+    """Move a ledger with its side files, itself first: without its log it must never pass for a sound one."""
+    for side in _SIDE_FILES:
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + side).replace(target.with_name(target.name + side))
+    for each in _asides(path)[:-ASIDE_MAX]:
+        _remove(each)
+
+
+def _remove(path: Path) -> None:
+    for side in _SIDE_FILES:
+        path.with_name(path.name + side).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
-        for side in _SIDE_FILES:
-            source = path.with_name(path.name + side)
-            if source.exists():
-                source.replace(target.with_name(target.name + side))
-        older = sorted(
-            (each for each in path.parent.glob(f"{path.name}.damaged-*") if not each.name.endswith(("-wal", "-shm"))),
-            key=lambda each: each.stat().st_mtime,
-        )
-        for each in older[:-ASIDE_MAX]:
-            for side in _SIDE_FILES:
-                each.with_name(each.name + side).unlink(missing_ok=True)
-    except OSError as error:
-        raise LedgerError(f"{path} is damaged ({reason}) and cannot be moved aside: {error.strerror}") from error
-    return Aside(target, reason or "damaged")
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _event(damage: Damage) -> Event:

@@ -235,8 +235,13 @@ async def test_a_ledger_too_damaged_to_know_its_latches_holds_everything_until_a
         await rig.vanish()
         ledger = rig.site.parent / "state" / "guard.db"
         ledger.write_bytes(b"\0" * 4096 + ledger.read_bytes()[4096:])
+        async with rig.guarding():  # It dies before it has held anything.
+            assert rig.guard.records.latches == {}
         async with rig.guarding():
             rig.guard.hold_what_may_be_lost()
+            await rig.guard.records.event("probe", "", "", "")
+        async with rig.guarding():
+            assert rig.guard.records.are_latches_known
             assert rig.guard.records.latches[EquipmentId(J)].rule == "SR-13"
             await rig.run(1)
             assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).rule == "SR-13"

@@ -1,15 +1,19 @@
 """A torn ledger: what verifies is taken over, the old file stays, and the fleet can see the break."""
 
+import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.ledger.errors import LedgerError
 from agent.ledger.ledger import Ledger
+from agent.ledger.recovery import ALL_EQUIPMENT
 from agent.model.identity import EquipmentId
 from agent.safety.latch import Latch
 from agent.wire.receiving import Inbound
@@ -141,6 +145,72 @@ def test_another_layout_is_refused_not_overwritten(tmp_path: Path) -> None:
     tamper(path, "PRAGMA user_version=99")
     with pytest.raises(LedgerError, match="another version"):
         open_at(path)
+
+
+def counted(steps: int) -> Callable[[object, str, object], None]:
+    """A profiler that kills the process at a certain call into or out of the ledger's code."""
+    left = steps
+
+    def step(frame: object, _event: str, _argument: object) -> None:
+        nonlocal left
+        if "/agent/ledger/" in str(getattr(getattr(frame, "f_code", None), "co_filename", "")):
+            left -= 1
+            if left < 0:
+                os._exit(9)
+
+    return step
+
+
+def die_while_opening(path: Path, steps: int) -> bool:
+    """Open the ledger in a child that is killed after so many steps; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.setprofile(counted(steps))
+            open_at(path)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("are_latches_readable", [True, False])
+def test_a_kill_at_any_moment_of_the_repair_loses_neither_latches_nor_the_doubt_about_them(
+    tmp_path: Path, are_latches_readable: bool
+) -> None:
+    source = tmp_path / "source.db"
+    filled(source, 3).close()
+    tamper(source, "UPDATE links SET sealed=zeroblob(300) WHERE stream='state' AND seq=2")
+    if not are_latches_readable:
+        tamper(source, "DROP TABLE latches")
+    steps, was_killed = 0, True
+    while was_killed:  # Ends when the child lives to the end.
+        folder = tmp_path / f"{steps}"
+        folder.mkdir()
+        path = folder / "agent.db"
+        path.write_bytes(source.read_bytes())
+        was_killed = die_while_opening(path, steps)
+        ledger = open_at(path)
+        assert set(ledger.latches()) == ({"j1"} if are_latches_readable else {ALL_EQUIPMENT}), steps
+        assert ledger.counters == {"alice/1": 9}, steps
+        assert len(list(folder.glob("*.damaged-*"))) >= 1
+        assert not list(folder.glob("*.new*")) + list(folder.glob("*.building*"))
+        assert [entry.kind for entry in ledger.log("", 1)] == ["ledger.damaged"], steps
+        ledger.close()
+        shutil.rmtree(folder)
+        steps += 1 + steps // 15
+    assert steps > 100
+
+
+def test_an_exchange_cut_off_between_the_two_files_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    filled(path).close()
+    path.rename(tmp_path / "agent.db.new")
+    (tmp_path / "agent.db.damaged-1").write_bytes(b"the old one")
+    (tmp_path / "agent.db-wal").write_bytes(b"its log")
+    ledger = open_at(path)
+    assert ledger.damage is None
+    assert ledger.latches() == {"j1": LATCH}
+    assert (tmp_path / "agent.db.damaged-1-wal").read_bytes() == b"its log"
 
 
 WRITER = """
