@@ -111,6 +111,11 @@ class Desk:
                 yield fitting_text(
                     f"{guarded.equipment.id}: latched by {latch.rule}, reset only at the open cabinet: {latch.reason}"
                 )
+            if untold := guarded.untold():
+                yield fitting_text(
+                    f"{guarded.equipment.id}: the controller does not tell {', '.join(untold)}; "
+                    "rules that need it see nothing"
+                )
         if self._records.is_failing:
             why = self._records.last_failure
             yield fitting_text(

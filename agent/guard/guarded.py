@@ -67,6 +67,10 @@ class Guarded(ABC):
     def state(self) -> str:
         """One sentence for a person."""
 
+    def untold(self) -> tuple[str, ...]:
+        """What the equipment should tell of itself and does not; rules that need it see nothing."""
+        return ()
+
     async def release(self) -> None:  # noqa: B027 - a bollard has nothing to release
         """Give control back before the process ends."""
 

@@ -86,6 +86,10 @@ class JunctionGuard(Guarded):
         """Forget the conflict that was told; the times of greens and yellows stay."""
         self._memory = replace(self._memory, conflict_at_ms=None, confirmed=False)
 
+    def untold(self) -> tuple[str, ...]:
+        """Objects the controller did not tell when it was last observed."""
+        return self._controller.untold
+
     def holding(self) -> str:
         """The lease in force."""
         if self._lease is None:

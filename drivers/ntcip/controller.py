@@ -16,14 +16,23 @@ from agent.model.observation import JunctionObserved
 from agent.model.site import SnmpLink
 from agent.safety.verdict import Approved
 from drivers.base import NowMs
-from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError
+from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError, LinkDownError
 from drivers.ntcip import oids
 from drivers.ntcip.codec import Value, groups_of, join, whole
 from drivers.ntcip.session import TIMEOUT_S, NoSuchObjectError, SessionCounters, SnmpSession
 
 STATUS_OTHER = 1  # unitControlStatus and unitFlashStatus of a controller that does not tell
 PATTERN_UNKNOWN = 0  # coordPatternStatus of a controller that does not tell
-OPTIONAL = (oids.UNIT_CONTROL_STATUS, oids.UNIT_FLASH_STATUS, oids.COORD_PATTERN_STATUS, oids.UNIT_BACKUP_TIME)
+OPTIONAL = {
+    oids.UNIT_CONTROL_STATUS: "unitControlStatus",
+    oids.UNIT_FLASH_STATUS: "unitFlashStatus",
+    oids.COORD_PATTERN_STATUS: "coordPatternStatus",
+    oids.UNIT_BACKUP_TIME: "unitBackupTime",
+}
+"""What an observation asks for beside the groups, by the standard's names."""
+UNSUPPORTED_FOR_MS = 300_000
+"""A controller that starts may say noSuchName to what it has a moment later. It is asked again after 5 min (ours: a few
+questions more), and at once when it was silent in between."""
 FACTS = (
     oids.UNIT_BACKUP_TIME,
     oids.GLOBAL_SET_ID_PARAMETER,
@@ -97,6 +106,8 @@ class SignalController:
         self.equipment_id = equipment_id
         self.facts: ControllerFacts | None = None
         self.unsupported: set[str] = set()
+        self.untold: tuple[str, ...] = ()
+        self._forgot_at_ms = now_ms()
         self._session = SnmpSession(link, timeout_s)
         self._now_ms = now_ms
         self._channels = _aspects(
@@ -123,7 +134,7 @@ class SignalController:
             LinkDownError, DeviceSilentError, DeviceNonsenseError: as ``SnmpSession.get``.
         """
         self.facts = None
-        self.unsupported.clear()
+        self._forget_unsupported()
         values = await self._get_supported(FACTS)
         by_channel = await self._tells(self._channels)
         if not by_channel and not await self._tells(self._phases):
@@ -142,18 +153,26 @@ class SignalController:
     async def observe(self) -> JunctionObserved:
         """Read all groups and the state of the unit in one question; connects first if that was not done yet.
 
-        Greens outside the commissioned groups are reported too, as far as the same objects tell them.
+        Greens outside the commissioned groups are reported too, as far as the same objects tell them. Objects that the
+        controller did not tell are named in ``untold``.
 
         Raises:
             DeviceRefusedError: an object that tells groups is refused. Nothing is known of the lamps.
             LinkDownError, DeviceSilentError, DeviceNonsenseError: as ``SnmpSession.get``. Likewise.
         """
-        if self.facts is None:
-            await self.connect()
-        shown = self._shown
-        asked_ms = self._now_ms()
-        values = await self._get_supported(OPTIONAL, shown.all)
+        if self._now_ms() - self._forgot_at_ms >= UNSUPPORTED_FOR_MS:
+            self._forget_unsupported()
+        try:
+            if self.facts is None:
+                await self.connect()
+            shown = self._shown
+            asked_ms = self._now_ms()
+            values = await self._get_supported(tuple(OPTIONAL), shown.all)
+        except (DeviceSilentError, LinkDownError):
+            self._forget_unsupported()  # It may have been restarted, or exchanged for another.
+            raise
         at_ms = self._now_ms()
+        self.untold = tuple(name for oid, name in OPTIONAL.items() if values.get(oid) is None)
         control = values.get(oids.UNIT_CONTROL_STATUS)
         flash = values.get(oids.UNIT_FLASH_STATUS)
         pattern = values.get(oids.COORD_PATTERN_STATUS)
@@ -224,6 +243,10 @@ class SignalController:
     async def _standing_request(self) -> int:
         values = await self._session.get((oids.SYSTEM_PATTERN_CONTROL,))
         return whole("systemPatternControl", values[oids.SYSTEM_PATTERN_CONTROL], 0, 0xFF)
+
+    def _forget_unsupported(self) -> None:
+        self.unsupported.clear()
+        self._forgot_at_ms = self._now_ms()
 
     async def _tells(self, aspects: _Aspects) -> bool:
         try:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.guard.junction import JunctionGuard
 from agent.wire.errors import WireError
 from agent.wire.local import (
     Failed,
@@ -28,6 +29,7 @@ from agent.wire.local import (
 from agent.wire.messages import SCHEMA, CommandMessage, StreamHead
 from agent.wire.sealing import open_batch
 from agent.wire.topics import up
+from drivers.ntcip import oids
 from tests.guard.rig import FLASH, bollard_rig, junction_rig
 
 J = "j-republique"
@@ -208,3 +210,18 @@ async def test_each_equipment_is_shown_with_age_and_quality_and_what_it_understa
         nobody = await rig.client.ask(GetWhy("bollard-nowhere"))
         assert isinstance(nobody, Failed)
         assert "it has bollard-rameau, bollard-vauban, bollard-liberte" in nobody.text
+
+
+async def test_what_the_controller_does_not_tell_is_a_warning_until_it_does() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        assert (await rig.status()).warnings == []
+        junction = rig[J]
+        assert isinstance(junction, JunctionGuard)
+        junction._controller.unsupported.add(oids.UNIT_FLASH_STATUS)  # As after an answer of noSuchName.
+        await rig.run(1)
+        (warning,) = (await rig.status()).warnings
+        assert warning.startswith(f"{J}: the controller does not tell unitFlashStatus; ")
+        rig.clock.advance(300)
+        await rig.run(1)
+        assert (await rig.status()).warnings == []

@@ -13,10 +13,10 @@ from agent.model.identity import EquipmentId, PlanNumber
 from agent.model.observation import JunctionObserved
 from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError
 from drivers.ntcip import oids
-from drivers.ntcip.controller import SignalController
+from drivers.ntcip.controller import UNSUPPORTED_FOR_MS, SignalController
 from simulators.snmp_message import SET, Message, decode, encode, integer
 from tests.drivers.approvals import approve
-from tests.drivers.ntcip.agent import Agent
+from tests.drivers.ntcip.agent import Agent, honest
 
 JUNCTION = EquipmentId("darcy")
 OTHER = EquipmentId("republique")
@@ -138,6 +138,40 @@ async def test_what_a_version_1_controller_lacks_is_left_out_from_then_on() -> N
         await controller.observe()
         assert len(agent.requests) == before + 1
         assert oids.COORD_PATTERN_STATUS in controller.unsupported
+
+
+async def test_what_a_controller_lacked_for_a_moment_is_asked_for_again_after_a_while() -> None:
+    flash = {oids.UNIT_FLASH_STATUS: UNIT[oids.UNIT_FLASH_STATUS]}
+    agent = Agent(UNIT | FACTS | channels(1, 0, 0))
+    now_ms = 0
+    async with agent.serve():
+        controller = SignalController(agent.link(), JUNCTION, MASK_12, lambda: now_ms, TIMEOUT_S)
+        await controller.observe()
+        del agent.values[oids.UNIT_FLASH_STATUS]
+        assert (await controller.observe()).flash_status == 1
+        assert controller.untold == ("unitFlashStatus",)
+        agent.values |= flash
+        now_ms = UNSUPPORTED_FOR_MS - 1
+        assert (await controller.observe()).flash_status == 1
+        now_ms = UNSUPPORTED_FOR_MS
+        assert (await controller.observe()).flash_status == 2
+        assert controller.untold == ()
+        await controller.close()
+
+
+async def test_what_a_controller_lacked_is_asked_for_again_after_a_silence() -> None:
+    flash = {oids.UNIT_FLASH_STATUS: UNIT[oids.UNIT_FLASH_STATUS]}
+    agent = Agent({oid: value for oid, value in (UNIT | FACTS | channels(1, 0, 0)).items() if oid not in flash})
+    async with agent.serve():
+        controller = SignalController(agent.link(), JUNCTION, MASK_12, lambda: 0, IMPATIENT_S)
+        assert (await controller.observe()).flash_status == 1
+        agent.values |= flash
+        agent.twist = lambda request, answer: []
+        with pytest.raises(DeviceSilentError):
+            await controller.observe()
+        agent.twist = honest
+        assert (await controller.observe()).flash_status == 2
+        await controller.close()
 
 
 async def test_what_a_version_2c_controller_lacks_is_unknown() -> None:
