@@ -39,6 +39,8 @@ RESULT_GRACE_MS = 5_000
 APPROVAL_MS = 300_000
 """A command nobody approved within five minutes was meant for another situation."""
 OPEN_MAX = 200
+NOT_SENT = "the command was not sent, because it could not be recorded"
+NOT_ENDED = "how the command ended could not be recorded; look at the equipment's own points"
 DRY_RUN = "dry-run"
 
 T = TypeVar("T")
@@ -165,7 +167,10 @@ class Commands:
             with suppress(TimeoutError):  # Still open: that is the answer.
                 async with asyncio.timeout(wait_s):
                     await ended.wait()
-        found = await self._transact(lambda connection: command_rows.one(connection, command.command_id))
+        try:
+            found = await self._transact(lambda connection: command_rows.one(connection, command.command_id))
+        except StoreError:
+            return command  # Sent and still open, as far as anybody knows.
         return found or command
 
     def concluded(self, command: CommandAnswer) -> None:
@@ -201,7 +206,13 @@ class Commands:
                     return True
                 return command_rows.change(connection, command, AWAITING, sealed)
 
-            if not await self._stored(work):
+            try:
+                is_written = await self._stored(work)
+            except AskError:
+                if is_new:  # A disk that hangs may still take it: let the sweep end what it then finds.
+                    self._open[command.command_id] = command
+                raise
+            if not is_written:
                 raise AskError(409, f"command {command.command_id} has ended meanwhile")
             self._counters[kid] = counter
             self._waiting[command.command_id] = asyncio.Event()
@@ -254,10 +265,10 @@ class Commands:
 
     async def _end(self, command: CommandAnswer, status: str, reason: str, state: str) -> CommandAnswer:
         ended = msgspec.structs.replace(command, status=status, reason=reason, state=state, ended_ms=self._unix_ms())
-        if await self._stored(lambda connection: command_rows.change(connection, ended, command.status)):
+        if await self._stored(lambda connection: command_rows.change(connection, ended, command.status), NOT_ENDED):
             self.concluded(ended)
             return ended
-        found = await self._stored(lambda connection: command_rows.one(connection, command.command_id))
+        found = await self._stored(lambda connection: command_rows.one(connection, command.command_id), NOT_ENDED)
         self._open.pop(command.command_id, None)
         return found or command
 
@@ -270,11 +281,11 @@ class Commands:
         self._open[command.command_id] = command
         self._told(command)
 
-    async def _stored(self, work: Callable[[Connection], T]) -> T:
+    async def _stored(self, work: Callable[[Connection], T], refusal: str = NOT_SENT) -> T:
         try:
             return await self._transact(work)
         except StoreError as error:
-            raise AskError(503, f"the command was not sent, because it could not be recorded: {error}") from error
+            raise AskError(503, f"{refusal}: {error}") from error
 
     def _operator(self, name: str) -> Operator:
         operator = self.operators.get(name)

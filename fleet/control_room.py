@@ -95,6 +95,7 @@ class ControlRoom:
         self._links: dict[str, str] = {}
         self._doubts: dict[str, frozenset[str]] = {}
         self._term_seen = 0
+        self._term_problem = ""
         self._term_changed = asyncio.Event()
         self.rejections: Counter[str] = Counter()
         for (_gateway, reason), count in self.ingest.standing.rejections.items():
@@ -131,16 +132,23 @@ class ControlRoom:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._term_changed.wait()
-                self._term_changed.clear()
-                await self.raise_term()
+        self._term_changed.clear()
+        if self._term_seen > self.term:  # Also one that could not be recorded the last time.
+            await self.raise_term()
 
-    async def raise_term(self) -> None:
-        """Lead under a term above every one seen."""
+    async def raise_term(self) -> bool:
+        """Take a term above every one seen; False, and the old one stays, if the database does not take it."""
         above = self._term_seen
-        self.term = self.ingest.term = await self.writer.transact(
-            lambda connection: store.raise_term(connection, above)
-        )
+        try:
+            term = await self.writer.transact(lambda connection: store.raise_term(connection, above))
+        except StoreError as error:
+            if not self._term_problem:
+                self._log.error("term.not-raised", reason=str(error))
+            self._term_problem = str(error)
+            return False
+        self.term, self.ingest.term, self._term_problem = term, term, ""
         self._log.info("term", term=self.term)
+        return True
 
     def lead(self, *, is_leading: bool) -> None:
         """Take the lead, or stand by: verify and store, but neither acknowledge nor command."""
@@ -293,13 +301,14 @@ class ControlRoom:
             await asyncio.sleep(KEY_LIST_S)
             try:
                 ring = await asyncio.to_thread(newer_ring, self._trust_folder, self.trust, self.ring)
-            except FolderError as error:
+                if ring is not None:
+                    await self.writer.transact(partial(_use, self.ingest, ring))
+            except (FolderError, StoreError) as error:
                 if problem != (problem := str(error)):
                     self._log.error("key-list.refused", reason=problem)
                 continue
             problem = ""
             if ring is not None:
-                await self.writer.transact(partial(_use, self.ingest, ring))
                 self._log.info("key-list.taken", version=ring.version)
                 for gateway in self.registry.gateways:
                     self._send_key_list(gateway)

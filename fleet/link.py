@@ -93,6 +93,7 @@ class FleetLink:
         self._outgoing_due = asyncio.Event()
         self._beat = 0
         self._other_seen_ms = 0
+        self._disbelieved: set[str] = set()  # Each reason is told once per connection, and counted every time.
         self._log = structlog.get_logger("link")
         room.send = self.queue
         room.commands.courier = self
@@ -175,6 +176,7 @@ class FleetLink:
         link.is_connected, link.reason = True, ""
         link.reconnects += 1
         self._client = client
+        self._disbelieved.clear()
         self._log.info("broker.up", host=self._broker.host, port=self._broker.port)
 
     def _lost(self, reason: str) -> None:
@@ -202,7 +204,10 @@ class FleetLink:
         try:
             state = sealing.open_state(room.ring, data, topics.parse(topic), unix_ms())
         except (WireError, TrustError) as error:
-            self._log.warning("state.not-believed", reason=str(error))
+            room.rejections[error.reason] += 1
+            if error.reason not in self._disbelieved:
+                self._disbelieved.add(error.reason)
+                self._log.warning("state.not-believed", kind=error.reason, reason=str(error))
             return
         if state.term < room.term or (state.fleet == room.fleet and state.term == room.term):
             return
@@ -216,8 +221,8 @@ class FleetLink:
         room = self._room
         topic = topics.fleet_state(room.city)
         while True:  # As long as the connection lasts.
-            if not room.commands.is_leading and unix_ms() - self._other_seen_ms > FLEET_STALE_MS:
-                await room.raise_term()
+            is_other_silent = unix_ms() - self._other_seen_ms > FLEET_STALE_MS
+            if not room.commands.is_leading and is_other_silent and await room.raise_term():
                 room.lead(is_leading=True)
             if room.commands.is_leading:
                 self._beat += 1

@@ -27,6 +27,9 @@ QUEUED_MESSAGES_MAX = 20_000
 RETRY_S = 1.0
 """After a failed commit (disk full, I/O error): the gateways keep everything, so there is no hurry."""
 STOP_S = 5.0
+WORK_S = 10.0
+"""A disk that has not answered for so long hangs; whoever asked over HTTP must hear of it."""
+HANGS = "the disk has not answered for {} s"
 
 T = TypeVar("T")
 Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
@@ -58,6 +61,7 @@ class Writer:
         self.commit_s = 0.0
         self.problem = ""
         self._is_memory_ahead = False
+        self._hangs = False
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def start(self) -> None:
@@ -76,12 +80,28 @@ class Writer:
         """Run ``work`` in a transaction of its own between two groups; durable on return.
 
         Raises:
-            StoreError: nothing of it was stored.
+            StoreError: nothing of it was stored; or the disk hangs, and nobody knows. What was not begun then is dropped.
         """
+        if self._hangs:  # Whoever waits in a row must not wait WORK_S each.
+            raise StoreError(HANGS.format(round(WORK_S)))
         future: asyncio.Future[T] = self._loop.create_future()
         self._works.append((work, future))
         self._wake.set()
-        return await future
+        try:
+            async with asyncio.timeout(WORK_S):
+                return await future
+        except TimeoutError as error:
+            self._hangs = True
+            self.problem = HANGS.format(round(WORK_S))
+            self._log.error("store.hangs", reason=self.problem)
+            raise StoreError(f"{self.problem}; whether it was recorded is not known") from error
+
+    def _answered(self) -> None:
+        """The disk has answered, well or not."""
+        if self._hangs:
+            self._hangs = False
+            self.problem = ""
+            self._log.info("store.answers")
 
     async def stop(self) -> None:
         """Commit one last group and end."""
@@ -111,8 +131,11 @@ class Writer:
             self._wake.clear()
             while self._works:
                 self._do(*self._works.popleft())
+                self._answered()
             group = self._gather()
-            if group and not self._commit(group):
+            is_stored = not group or self._commit(group)
+            self._answered()
+            if not is_stored:
                 self._stopping.wait(RETRY_S)
 
     def _gather(self) -> list[Arrival]:
@@ -166,6 +189,8 @@ class Writer:
         self._is_memory_ahead = False
 
     def _do(self, work: Callable[[Connection], Any], future: "asyncio.Future[Any]") -> None:
+        if future.cancelled():
+            return  # Whoever asked has been told that the disk hangs.
         try:
             result = self._store.transact(work)
         except StoreError as error:

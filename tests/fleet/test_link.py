@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -18,7 +20,7 @@ from agent.wire.keyfile import read_signer
 from agent.wire.messages import SCHEMA, FleetState, decode
 from agent.wire.trust import KeyList, load_key_list
 from fleet import schema
-from fleet.errors import FolderError
+from fleet.errors import FolderError, StoreError
 from fleet.folder import KEYS_FILE, read_trust
 from fleet.link import read_broker
 from tests.fleet import broker
@@ -68,6 +70,47 @@ async def test_a_state_in_our_own_name_with_a_higher_term_raises_ours(manager: R
     assert manager.room.commands.is_leading
 
 
+async def test_a_term_that_the_disk_does_not_take_is_tried_again_and_ends_nobody(
+    manager: Running, monkeypatch: pytest.MonkeyPatch, logs: list[MutableMapping[str, Any]]
+) -> None:
+    monkeypatch.setattr("fleet.link.STATE_S", 0.05)
+    with manager.room.store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE settings RENAME TO gone")
+    await say_state(manager, "control-room", 41)
+    await until(lambda: any(entry["event"] == "term.not-raised" for entry in logs))
+    assert manager.room.term == 1
+    with manager.room.store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO settings")
+    await say_state(manager, "control-room", 42)  # In case the first wait still lasts its ten seconds.
+    await until(lambda: manager.room.term == 43)
+    assert len([entry for entry in logs if entry["event"] == "term.not-raised"]) == 1
+
+
+async def test_a_disk_that_hangs_is_answered_with_a_503_and_forgiven_when_it_answers(
+    manager: Running, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.writer.WORK_S", 0.3)
+    body = {"gateway": "gw-darcy", "equipment": "segment-1", "verb": "set-level", "operator": "alice"}
+    async with manager.live(standin()).connected() as gateway:
+        await until(lambda: "gw-darcy" in manager.room.registry.gateways)
+        released = threading.Event()
+        hung = asyncio.create_task(manager.room.writer.transact(lambda _: released.wait(30)))
+        try:
+            answers = await asyncio.gather(*(manager.http.post("/api/commands", json=body) for _ in range(5)))
+            for answer in answers:
+                assert answer.status_code == 503
+                assert "the disk has not answered" in answer.json()["detail"]
+            with pytest.raises(StoreError):
+                await hung
+            assert (await manager.http.get("/api/health")).json()["store"] == "unavailable"
+        finally:
+            released.set()
+        await until(lambda: not manager.room.writer.problem)
+        assert not gateway.commands
+        assert (await manager.http.post("/api/commands", json=body)).json()["status"] == "done"
+    assert len(gateway.commands) == 1
+
+
 async def test_each_start_takes_a_higher_term(tmp_path: Path, trust_folder: Path, broker_port: int) -> None:
     terms = []
     for _ in range(2):
@@ -101,7 +144,7 @@ async def test_a_failing_disk_is_said_acknowledges_nothing_and_loses_nothing(
 
 
 async def test_garbage_on_every_topic_is_counted_and_stops_nobody(
-    manager: Running, standin: Callable[..., StandIn]
+    manager: Running, standin: Callable[..., StandIn], logs: list[MutableMapping[str, Any]]
 ) -> None:
     rng = random.Random(7)
     voice = standin()
@@ -126,8 +169,9 @@ async def test_garbage_on_every_topic_is_counted_and_stops_nobody(
             ):
                 await hostile.publish(topic, data, qos=1)
                 sent += 1
-        for data in (b"", b"\x81", rng.randbytes(200)):
+        for data in (b"", b"\x81", rng.randbytes(200), b"\x82"):
             await hostile.publish(f"armoire/1/{CITY}/fleet/state", data, qos=1)
+            sent += 1
         gateway.tell(gateway.voice.samples({"segment-1/n": 1}))
         await gateway.wait_acknowledged()
         await until(lambda: sum(manager.room.rejections.values()) == sent)
@@ -137,6 +181,9 @@ async def test_garbage_on_every_topic_is_counted_and_stops_nobody(
         assert shown["gw-darcy"]["rejected"] > 0
         assert shown["gw-monge"]["rejected"] == 0
         assert manager.room.link.reconnects == 1
+    told = [entry["kind"] for entry in logs if entry["event"] == "state.not-believed"]
+    assert told
+    assert len(told) == len(set(told))
 
 
 async def test_a_revoked_key_is_not_believed_from_the_next_message_on_and_gateways_get_the_list(
@@ -170,6 +217,31 @@ async def test_a_revoked_key_is_not_believed_from_the_next_message_on_and_gatewa
         other.tell(voices[1].samples({"segment-1/n": 1}))
         await other.wait_acknowledged()
         assert manager.room.registry.gateways[GATEWAYS[0]].stored["state"].seq == 1
+
+
+async def test_a_key_list_that_the_disk_does_not_take_is_tried_again_and_ends_nobody(
+    tmp_path: Path, broker_port: int, monkeypatch: pytest.MonkeyPatch, logs: list[MutableMapping[str, Any]]
+) -> None:
+    monkeypatch.setattr("fleet.control_room.KEY_LIST_S", 0.02)
+    trust = tmp_path / "trust"
+    make_demo_trust(trust, CITY, GATEWAYS[:1], now_ms=unix_ms())
+    async with running(tmp_path / "fleet", trust, broker_port) as manager:
+        works: list[object] = []
+        transact = manager.room.writer.transact
+
+        async def refuse_five(work: Any) -> Any:
+            works.append(work)
+            if len(works) <= 5:
+                raise StoreError("database or disk is full")
+            return await transact(work)
+
+        monkeypatch.setattr(manager.room.writer, "transact", refuse_five)
+        old = decode(envelope.parse(envelope.split_set((trust / KEYS_FILE).read_bytes())[0]).payload, KeyList)
+        newer = KeyList(SCHEMA, CITY, 2, unix_ms(), old.expires_ms, old.keys)
+        officers = [read_signer(trust / f"offline/root-{n}.pem") for n in (1, 2)]
+        (trust / KEYS_FILE).write_bytes(sign_key_list(newer, officers))
+        await until(lambda: manager.room.ring.version == 2)
+    assert len([entry for entry in logs if entry["event"] == "key-list.refused"]) == 1
 
 
 async def cut(voice: StandIn, port: int) -> None:
