@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from tests.tree import (
     PACKAGES,
     ROOT,
@@ -157,6 +159,78 @@ def test_only_the_kernel_approves() -> None:
         for path in python_files(*PACKAGES)
         if re.search(r"\b(_SEAL|_KernelSeal)\b", text(path) or "") and not path.is_relative_to("agent/safety")
     )
+
+
+def second_doors(tree: ast.Module) -> list[str]:
+    """Where code outside the drivers and the kernel could move equipment without a verdict of its own.
+
+    Names alone are known here, so the drivers' writes are told by their arguments: a stream's ``write`` takes one and
+    an event's ``set`` none. Taking such a method without calling it is handing it on; only an event's may be.
+    """
+    events = {
+        ast.unparse(target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and called_name(node.value) == "Event"
+        for target in node.targets
+    }
+    plain = {
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and len(node.args) + len(node.keywords) <= {"write": 1, "set": 0}.get(node.func.attr, -1)
+        and not any(isinstance(each, ast.Starred) for each in node.args)
+        and all(each.arg for each in node.keywords)
+    }
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr="write_coil" | "write_registers" | "write_register" | "write_coils" as name):
+                found.append(f"{node.lineno}: {name} is the line driver's")
+            case ast.Attribute(attr="write" | "set" as name, ctx=ast.Load()) if id(node) not in plain and not (
+                name == "set" and ast.unparse(node.value) in events
+            ):
+                found.append(f"{node.lineno}: {name} with a driver's arguments")
+            case ast.Call(args=[first, *_]) if called_name(node) == "replace" and re.search(
+                r"approv|verdict", ast.unparse(first), re.IGNORECASE
+            ):
+                found.append(f"{node.lineno}: another command under an old approval")
+    return found
+
+
+def test_there_is_no_second_door_to_the_equipment() -> None:
+    complain(
+        f"{path}:{door}"
+        for path in python_files(*PACKAGES)
+        if not path.is_relative_to("drivers") and not path.is_relative_to("simulators")
+        for door in second_doors(syntax(path))
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await self._unit.write('raise', True)",
+        "await unit.write(*arguments)",
+        "await unit.write('raise', value=1)",
+        "await self._attempt('x', unit.write(name, 1, 0, insist=True))",
+        "functools.partial(unit.write, 'raise')('on')",
+        "line.write_coil(1, 2, True)",
+        "group.create_task(line.write_registers(1, 2, words))",
+        "await self._session.set(oid, 255)",
+        "await session.set(**request)",
+        "dataclasses.replace(approved, command=other)",
+        "replace(lease.approved, command=other)",
+    ],
+)
+def test_each_way_to_a_second_door_is_found(code: str) -> None:
+    body = ast.parse(f"async def work(self):\n    {code}\n")
+    assert len(second_doors(body)) == 1
+
+
+def test_streams_events_and_other_replacements_are_no_doors() -> None:
+    code = "writer.write(frame(x))\nself._wake.set()\nstop = asyncio.Event()\nloop.call_soon(stop.set)\nreplace(lease, ends_at_ms=1)\ntext.replace(a, b)"
+    assert second_doors(ast.parse(code)) == []
 
 
 def test_the_model_and_the_kernel_need_only_the_standard_library() -> None:

@@ -1,6 +1,6 @@
 """Verdicts. Only the kernel can build an approval, and only an approval moves an actuator."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from typing import Generic, TypeGuard, TypeVar
 
 from agent.model.command import Command
@@ -20,14 +20,17 @@ _SEAL = _KernelSeal()
 
 @dataclass(frozen=True, slots=True)
 class Approved(Generic[C]):
-    """A command that passed every rule, at ``at_ms`` (monotonic). Drivers take nothing else."""
+    """A command that passed every rule, at ``at_ms`` (monotonic). Drivers take nothing else.
+
+    The seal is shown and not kept: nobody can take it from one approval to make another, by ``replace`` or by hand.
+    """
 
     command: C
     at_ms: int
-    seal: _KernelSeal = field(repr=False, compare=False)
+    seal: InitVar[_KernelSeal]
 
-    def __post_init__(self) -> None:
-        if self.seal is not _SEAL:
+    def __post_init__(self, seal: _KernelSeal) -> None:
+        if seal is not _SEAL:
             raise TypeError("only the safety kernel approves commands")
 
 
