@@ -155,6 +155,7 @@ async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> 
 async def test_a_disk_that_hangs_for_long_costs_neither_records_nor_memory() -> None:
     async with junction_rig() as rig:
         await rig.run(1)
+        await wait_until(lambda: rig.guard.records._waiting == 0)
         async with hanging(rig):
             for number in range(200):
                 rig.guard.records.note("noise", J, "", f"number {number}")
