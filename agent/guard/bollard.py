@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from agent.guard.guarded import Guarded
-from agent.guard.points import BOLLARD_STATES, bollard_points, bollard_state
+from agent.guard.points import bollard_points
 from agent.guard.records import Records
 from agent.guard.surroundings import Surroundings
 from agent.model.command import Command, LowerBollard, RaiseBollard
@@ -13,17 +13,19 @@ from agent.model.observation import BollardObserved, Scalar
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import NOTHING_SENT, Acted
+from agent.safety.bollard import BollardState
 from agent.safety.kernel import judge
 from agent.safety.mode import Mode, ModeEntry
 from agent.safety.observer import Response, react, watch_bollard
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused, approves
+from agent.safety.words import word_of
 from drivers.errors import ApprovalLapsedError, DeviceNonsenseError, DeviceRefusedError, DriverError
 from drivers.modbus.bollard import BollardDriver
 
 REACTION_TIMEOUT_S = 3.0  # a PLC scans in milliseconds; the bollard must at least warn or start by then
 HEARTBEAT_PERIOD_MS = 1_000  # the PLC drops remote control after 10 s without a change
-RAISING = tuple(BOLLARD_STATES.index(word) for word in ("prewarn", "rising", "up"))
+RAISING = (BollardState.PREWARN, BollardState.RISING, BollardState.UP)
 
 
 class BollardGuard(Guarded):
@@ -172,4 +174,4 @@ class BollardGuard(Guarded):
         occupied = f", loop {' and '.join(loops)} occupied" if loops else ", loops free"
         if seen.loop_fault:
             occupied = ", loop fault"
-        return f"{bollard_state(seen.state)} at {seen.position_percent} %{occupied}"
+        return f"{word_of(BollardState, seen.state)} at {seen.position_percent} %{occupied}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 from agent.guard.guarded import Guarded
-from agent.guard.points import CONTROL_WORDS, FLASH_WORDS, aspects, junction_points
+from agent.guard.points import CONTROL_WORDS, aspects, junction_points
 from agent.guard.records import Records
 from agent.guard.surroundings import Surroundings
 from agent.model.command import LOCAL_PLAN, Command, ReleaseJunction, RequestFlash, SelectPlan
@@ -18,9 +18,11 @@ from agent.process.gatekeeper import NOTHING_SENT, Acted
 from agent.safety.junction import refresh_period_ms
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, Leased, due, granted
+from agent.safety.matrix import FLASH_NONE, FlashStatus
 from agent.safety.observer import JunctionMemory, Response, Trip, react, watch
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused, approves
+from agent.safety.words import word_of
 from drivers.errors import DeviceRefusedError, DriverError
 from drivers.ntcip.controller import SignalController
 
@@ -157,7 +159,7 @@ class JunctionGuard(Guarded):
             "greens": seen.greens,
             "yellows": seen.yellows,
             "pattern": seen.pattern,
-            "flash": FLASH_WORDS.get(seen.flash_status, str(seen.flash_status)),
+            "flash": word_of(FlashStatus, seen.flash_status),
         }
         if released:
             detail["release"] = released
@@ -252,7 +254,7 @@ class JunctionGuard(Guarded):
         if seen is None:
             return "not observed yet"
         control = CONTROL_WORDS.get(seen.control_status, "unknown")
-        flash = "" if seen.flash_status == 2 else f", flash: {FLASH_WORDS.get(seen.flash_status, 'unknown')}"
+        flash = "" if seen.flash_status == FLASH_NONE else f", flash: {word_of(FlashStatus, seen.flash_status)}"
         return f"aspects {aspects(seen, self._junction)}, pattern {seen.pattern}, {control}{flash}"
 
     async def release(self) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from agent.model.equipment import Junction
 from agent.model.observation import BollardObserved, JunctionObserved, Scalar
+from agent.safety.bollard import BollardState
+from agent.safety.matrix import FlashStatus
+from agent.safety.words import word_of
 
 CONTROL_WORDS = {
     1: "other",
@@ -16,34 +19,6 @@ CONTROL_WORDS = {
     8: "interconnect-backup",
 }
 """NTCIP 1202 unitControlStatus."""
-
-FLASH_WORDS = {
-    1: "other",
-    2: "not-flash",
-    3: "automatic",
-    4: "local-manual",
-    5: "fault-monitor",
-    6: "mmu",
-    7: "startup",
-    8: "preempt",
-}
-"""NTCIP 1202 unitFlashStatus."""
-
-BOLLARD_STATES = (
-    "down",
-    "prewarn",
-    "rising",
-    "up",
-    "lowering",
-    "reversing",
-    "held-down",
-    "fault-down",
-    "fault-stuck",
-    "efo",
-    "local",
-    "powerfail",
-)
-"""Input register 0 of the bollard profile."""
 
 
 def aspects(seen: JunctionObserved, junction: Junction) -> str:
@@ -66,19 +41,14 @@ def junction_points(seen: JunctionObserved, junction: Junction) -> Iterator[tupl
     yield "aspects", aspects(seen, junction)
     yield "groups", " ".join(str(group.number) for group in junction.groups)
     yield "control", CONTROL_WORDS.get(seen.control_status, f"unknown {seen.control_status}")
-    yield "flash", FLASH_WORDS.get(seen.flash_status, f"unknown {seen.flash_status}")
+    yield "flash", word_of(FlashStatus, seen.flash_status)
     yield "pattern", seen.pattern
     yield "backup_time_s", seen.backup_time_s
 
 
-def bollard_state(number: int) -> str:
-    """The PLC's state in a word."""
-    return BOLLARD_STATES[number] if 0 <= number < len(BOLLARD_STATES) else f"unknown {number}"
-
-
 def bollard_points(seen: BollardObserved) -> Iterator[tuple[str, Scalar]]:
     """Name and value of each point of a bollard."""
-    yield "state", bollard_state(seen.state)
+    yield "state", word_of(BollardState, seen.state)
     yield "position_percent", seen.position_percent
     yield "at_top", seen.at_top
     yield "at_bottom", seen.at_bottom

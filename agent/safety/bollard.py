@@ -11,6 +11,7 @@ from agent.model.equipment import Bollard
 from agent.model.observation import BollardObserved
 from agent.safety.case import Case
 from agent.safety.verdict import Refused
+from agent.safety.words import word_of
 
 Raise = Case[RaiseBollard, Bollard]
 
@@ -68,9 +69,7 @@ def position_is_down(_case: Raise, seen: BollardObserved) -> Refused | None:
     if not seen.at_bottom:
         return Refused("SR-19", "the bollard is up" if seen.at_top else "position unknown: neither limit switch is on")
     if seen.state != BollardState.DOWN:
-        known = seen.state in list(BollardState)
-        word = BollardState(seen.state).name.lower().replace("_", "-") if known else f"unknown state {seen.state}"
-        return Refused("SR-19", f"the PLC says {word}, not down")
+        return Refused("SR-19", f"the PLC says {word_of(BollardState, seen.state)}, not down")
     return None
 
 

@@ -8,7 +8,7 @@ from agent.model.command import RequestFlash, SelectPlan
 from agent.model.equipment import Junction
 from agent.model.observation import JunctionObserved
 from agent.safety.case import Case
-from agent.safety.matrix import FLASH_NONE
+from agent.safety.matrix import FLASH_NONE, FlashStatus
 from agent.safety.verdict import Refused
 
 Control = Case[SelectPlan | RequestFlash, Junction]
@@ -24,15 +24,16 @@ JUNCTION_LEASE_MS_MAX = 3_600_000
 """60 min, the cap on any remote hold of a junction (SR-10)."""
 FLASH_INTERVAL_MS_MIN = 600_000
 """10 min between flash requests at one junction (SR-14)."""
-FLASH_WORDS = {
-    1: "a state of its own",
-    3: "automatic flash",
-    4: "flash by its local switch",
-    5: "flash by its fault monitor",
-    6: "flash by its conflict monitor",
-    7: "start-up",
-    8: "flash by preemption",
+FLASH_PHRASES: dict[int, str] = {
+    FlashStatus.OTHER: "a state of its own",
+    FlashStatus.AUTOMATIC: "automatic flash",
+    FlashStatus.LOCAL_MANUAL: "flash by its local switch",
+    FlashStatus.FAULT_MONITOR: "flash by its fault monitor",
+    FlashStatus.MMU: "flash by its conflict monitor",
+    FlashStatus.STARTUP: "start-up",
+    FlashStatus.PREEMPT: "flash by preemption",
 }
+"""How a refusal says it."""
 
 
 def plan_is_commissioned(case: Case[SelectPlan, Junction], _seen: JunctionObserved) -> Refused | None:
@@ -69,7 +70,7 @@ def watchdog_is_commissioned(case: Control, seen: JunctionObserved) -> Refused |
 def controller_runs_normally(_case: Control, seen: JunctionObserved) -> Refused | None:
     """SR-12: nothing is asked of a controller in flash or start-up, which it leaves by its own sequence."""
     if seen.flash_status != FLASH_NONE:
-        word = FLASH_WORDS.get(seen.flash_status, f"an unknown state ({seen.flash_status})")
+        word = FLASH_PHRASES.get(seen.flash_status, f"an unknown state ({seen.flash_status})")
         return Refused("SR-12", f"the controller is in {word}; it leaves that by its own start-up")
     if seen.pattern == PATTERN_FLASH:
         return Refused("SR-12", "the controller runs its flash pattern; it leaves that by its own start-up")

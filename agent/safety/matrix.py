@@ -4,12 +4,28 @@ Group n is bit n-1. Source: docs/safety.md SR-02; EN 12675 makes conflicting gre
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from agent.model.equipment import Junction
 from agent.model.identity import SignalGroupNumber
 from agent.model.observation import JunctionObserved
 
-FLASH_NONE = 2  # NTCIP 1202 unitFlashStatus: notFlash; anything else is flash, start-up or not known
+
+class FlashStatus(IntEnum):
+    """NTCIP 1202 unitFlashStatus."""
+
+    OTHER = 1
+    NOT_FLASH = 2
+    AUTOMATIC = 3
+    LOCAL_MANUAL = 4
+    FAULT_MONITOR = 5
+    MMU = 6
+    STARTUP = 7
+    PREEMPT = 8
+
+
+FLASH_NONE = FlashStatus.NOT_FLASH
+"""Anything else is flash, start-up or not known."""
 
 
 @dataclass(frozen=True, slots=True)
