@@ -1,8 +1,13 @@
 """Overrides of lamps: every one is judged, and every one ends."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from agent.model.command import Origin, Role, SetLevel
 from agent.safety.mode import Mode
+from agent.safety.verdict import Approved
 from tests.runtime.rig import OTHER, POLL_S, SEGMENT, LampRig, lamp_rig
 
 FLOOR_PERCENT, PLAN_PERCENT, LEASE_S_MAX = 30, 80, 12 * 3600
@@ -169,3 +174,20 @@ async def test_a_release_while_the_cabinet_is_silent_ends_the_override_and_says_
         rig.clock.advance(10)
         outcome = await rig.ask(rig.people.alice, SEGMENT, "release-level")
         assert (outcome.ended, "SR-28" in outcome.reason) == ("failed", True)
+
+
+async def test_an_override_is_judged_again_when_its_turn_has_come() -> None:
+    async with lamp_rig() as rig:
+        control = rig[SEGMENT]
+        command = SetLevel(control.segment.id, Origin(Role.TECHNICIAN, ("tech",)), 50, 60_000)
+        verdict = control.judge(command)
+        assert isinstance(verdict, Approved)
+        assert control.observed is not None
+        async with control._turn:
+            task = asyncio.create_task(control.act(verdict))
+            await asyncio.sleep(0)
+            control.observed = replace(control.observed, local_override=True)
+        acted = await task
+        assert (acted.ended, acted.rule) == ("refused", "LR-03")
+        assert acted.state.startswith("nothing was sent")
+        assert rig.level() == PLAN_PERCENT
