@@ -42,11 +42,14 @@ from agent.wire.messages import SCHEMA, CommandMessage, Outcome, StreamHead, dec
 from agent.wire.topics import down
 from agent.wire.trust import KeyRing
 from agent.wire.verbs import command_of
+from tests.cli.wording import ENDS, LINK, NOTHING_SENT, RESET_HERE, STATES, SUPERVISED, WOULD_DO, latched, state_after
+from tests.cli.wording import ended as said_at_the_end
 
 CITY, GATEWAY = CityId("dijon"), GatewayId("gw-darcy")
 NOW_MS = time.time_ns() // 1_000_000
 HASH = bytes(32)
-STAYS = {"raise": "the bollard stays down"}
+CONFLICT = "groups 1 and 3 green together"
+PIDS = {"agent": 4711, "guard": 4698}
 Answer = Callable[[Request], Reply | bytes]
 
 
@@ -69,7 +72,7 @@ def equipment() -> list[EquipmentView]:
             "guard",
             ["select-plan", "flash", "release", "reset"],
             mode="held",
-            latch=LatchView("SR-02", "groups 1 and 3 green together", NOW_MS - 60_000),
+            latch=LatchView("SR-02", CONFLICT, NOW_MS - 60_000),
         ),
         view(
             "bollard-rameau",
@@ -86,7 +89,7 @@ def equipment() -> list[EquipmentView]:
             "segment",
             "agent",
             ["set-level", "release-level"],
-            holding="40 % until 12:30",
+            holding="level 40 % for another 1710 s",
             points=[
                 PointView("level_percent", 40, 2, NOW_MS, 42_000),
                 PointView("power_w", 812.5, 3, NOW_MS, 3_000),
@@ -118,17 +121,26 @@ def view(
         executor=executor,
         verbs=verbs,
         mode=mode,
-        mode_cause="SR-02 has latched" if latch else "nothing against it",
-        cleared_by="a reset on site" if latch else "-",
+        mode_cause=f"{latch.rule}: {latch.reason}" if latch else SUPERVISED.cause,
+        cleared_by=RESET_HERE if latch else SUPERVISED.cleared_by,
         latch=latch,
         holding=holding,
-        link="up",
+        link=LINK if points else "not reached yet",
         points=points or [],
     )
 
 
 LOG = [
-    LogEntry(NOW_MS - 90_000, "safety", 7, "command.done", "bollard-rameau", "", "lowered by gw-darcy/tech/1", {}),
+    LogEntry(
+        NOW_MS - 90_000,
+        "safety",
+        7,
+        "command.done",
+        "bollard-rameau",
+        "",
+        f"lower: {ENDS['lower']}",
+        {"verb": "lower", "issuer": "gw-darcy/tech/1", "state": STATES["bollard-rameau"]},
+    ),
     LogEntry(
         NOW_MS - 60_000,
         "safety",
@@ -136,8 +148,8 @@ LOG = [
         "command.refused",
         "bollard-rameau",
         "SR-19",
-        "loop A is occupied",
-        {"verb": "raise", "issuer": "gw-darcy/tech/1", "loop_a": True},
+        "raise: loop A is occupied",
+        {"verb": "raise", "issuer": "gw-darcy/tech/1", "state": f"{NOTHING_SENT}; {STATES['bollard-rameau']}"},
     ),
 ]
 
@@ -167,7 +179,7 @@ class Executor:
             case GetEquipment(id=id_):
                 return EquipmentIs([each for each in self.views if id_ in ("", each.id)])
             case GetWhy(id=id_):
-                return WhyIs("down; nothing held", [each for each in reversed(LOG) if each.equipment == id_])
+                return WhyIs(self.why(id_), [each for each in reversed(LOG) if each.equipment == id_])
             case GetLog(equipment=id_, limit=limit):
                 return LogIs([each for each in LOG if id_ in ("", each.equipment)][-limit:])
             case Submit(sealed=sealed):
@@ -180,22 +192,29 @@ class Executor:
 
     def status(self) -> Status:
         nonce = self.gate.nonces.current(0)
-        head, acked = StreamHead("safety", 1, 9, HASH), StreamHead("safety", 1, 7, HASH)
+        stream = "safety" if self.name == "guard" else "audit"
+        head, acked = StreamHead(stream, 1, 9, HASH), StreamHead(stream, 1, 7, HASH)
         return Status(
             self.name,
             GATEWAY,
             CITY,
             "Place Darcy",
-            4711,
+            PIDS[self.name],
             11_520_000,
             nonce,
             self.counters,
             "up",
             [head],
             [acked],
-            {"late ticks": 3},
-            ["j-wilson: latched by SR-02"],
+            {"late ticks": 3} if self.name == "guard" else {"polls": 11_520},
+            [latched("j-wilson", "SR-02", CONFLICT)] if self.name == "guard" else [],
         )
+
+    def why(self, id_: str) -> str:
+        mode = next((each for each in self.views if each.id == id_), None)
+        state, cause = STATES.get(id_, "not observed yet"), mode.mode_cause if mode else SUPERVISED.cause
+        holding = (mode.holding if mode else "") or "its own plan"
+        return f"{state}; {holding}; mode {mode.mode if mode else 'supervised'} because {cause}"
 
     def submit(self, sealed: bytes) -> Reply:
         self.before_submit()
@@ -205,7 +224,7 @@ class Executor:
         try:
             end = self.gate.admit(sealed, topic, self.counters, 0, NOW_MS, ClockQuality.NETWORK)
         except (WireError, TrustError) as error:
-            return Failed(f"not believed: {error}; nothing was done")
+            return Failed(f"not believed: {error}; {NOTHING_SENT}")
         match end:
             case Admitted(message=message, kid=kid, origin=origin, counter=counter):
                 self.counters[kid] = counter
@@ -213,7 +232,7 @@ class Executor:
                 return self.judged(message, kid, origin, done=self.ends)
             case Declined(message=message, kid=kid, ended=ended, refused=refused):
                 return self.outcome(message, kid, ended, refused)
-        return Failed("delivered before")
+        return Failed(f"this very command was delivered before; {NOTHING_SENT} again")
 
     def judged(self, message: CommandMessage, issuer: str, origin: Origin, *, done: str) -> OutcomeIs:
         command = command_of(message.verb, message.equipment, message.args, origin)
@@ -221,8 +240,14 @@ class Executor:
         return self.outcome(message, issuer, "refused" if refused else done, refused)
 
     def outcome(self, message: CommandMessage, issuer: str, ended: str, refused: Refused | None) -> OutcomeIs:
-        rule, reason = (refused.rule, refused.reason) if refused else ("", f"{message.verb} read back")
-        state = ("it is as asked", STAYS.get(message.verb, "nothing was sent to it"))[refused is not None]
+        state = STATES.get(message.equipment, "no such equipment under guard")
+        rule, reason = "", WOULD_DO
+        if ended != "would-do":
+            reason = said_at_the_end(message.verb, message.args)
+            state = state_after(message.verb, message.args, message.equipment)
+        if refused is not None:
+            known = STATES.get(message.equipment, "no such equipment under guard")
+            rule, reason, state = refused.rule, refused.reason, f"{NOTHING_SENT}; {known}"
         return OutcomeIs(
             Outcome(
                 SCHEMA,

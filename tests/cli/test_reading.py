@@ -18,9 +18,9 @@ def test_status_shows_both_processes_and_how_far_the_fleet_is(
     assert said.err == ""
     assert "gw-darcy, Place Darcy (dijon)" in said.out
     assert "agent: up 3 h 12 min, process 4711, fleet up" in said.out
-    assert "guard: up 3 h 12 min" in said.out
+    assert "guard: up 3 h 12 min, process 4698" in said.out
     assert "7 (2 waiting)" in said.out
-    assert "warning: j-wilson: latched by SR-02." in said.out
+    assert "warning: j-wilson: latched by SR-02, reset only at the open cabinet: " in said.out
 
 
 def test_status_as_json_has_both_processes(type_: Type, agent_up: Executor, guard_up: Executor) -> None:
@@ -92,7 +92,7 @@ def test_no_value_stands_without_quality_and_age(type_: Type, agent_up: Executor
     assert "40 (stale 42 s)" in said.out
     assert "? (bad 3 s)" in said.out
     assert "812" not in said.out
-    assert "in force: 40 % until 12:30" in said.out
+    assert "in force: level 40 % for another 1710 s" in said.out
     assert "(good 0 s)" in type_("show bollard-rameau").out
     assert "level_percent 40 (stale 42 s)" in type_("equipment").out
 
@@ -109,9 +109,9 @@ def test_why_is_a_story_newest_first(type_: Type, agent_up: Executor) -> None:
     said = type_("why bollard-rameau")
     assert said.exit == 0
     first, *rest = said.out.splitlines()
-    assert first == "bollard-rameau: down; nothing held."
-    assert "command.refused by SR-19: loop A is occupied." in rest[0]
-    assert "verb raise, issuer gw-darcy/tech/1, loop_a yes" in rest[1]
+    assert first.startswith("bollard-rameau: down at 0 %, loop A occupied; its own plan; mode supervised because ")
+    assert "command.refused by SR-19: raise: loop A is occupied." in rest[0]
+    assert "verb raise, issuer gw-darcy/tech/1, state nothing was sent to the equipment" in rest[1]
     assert "command.done" in rest[2]
     assert "Nothing on record led to it" in type_("why seg-darcy-1").out
 

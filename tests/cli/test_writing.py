@@ -10,10 +10,12 @@ from agent.wire.local import Rehearse, Reply, Request, Submit
 from agent.wire.messages import ENDED, Value
 from tests.cli.canned import Executor, mute, serving
 from tests.cli.conftest import Type
+from tests.cli.wording import ended as said_at_the_end
 
 KID = "gw-darcy/tech/1"
 MINUTE_S = 60
 
+STAYS = "loop A is occupied. Nothing was sent to the equipment; down at 0 %, loop A occupied."
 COMMANDS: list[tuple[str, str, str, dict[str, Value]]] = [
     ("lamp set seg-darcy-1 60 --for 30m", "agent", "set-level", {"level_percent": 60, "lease_s": 30 * MINUTE_S}),
     ("lamp set seg-darcy-1 60", "agent", "set-level", {"level_percent": 60, "lease_s": 30 * MINUTE_S}),
@@ -36,7 +38,7 @@ def test_a_command_reaches_its_executor_signed_and_counted(
     executor.counters[KID] = 41
     said = type_(line)
     assert (said.exit, said.err) == (0, "")
-    assert said.out == f"done: {verb} read back. It is as asked.\n"
+    assert said.out.startswith(f"done: {said_at_the_end(verb, args)}. ")
     [message] = executor.admitted
     assert (message.verb, message.args, message.counter) == (verb, args, 42)
     assert message.not_after_ms - message.issued_ms <= 30_000
@@ -58,11 +60,11 @@ def test_a_dry_run_does_nothing_and_needs_no_key(
 def test_a_refusal_names_its_rule(type_: Type, agent_up: Executor, guard_up: Executor) -> None:
     said = type_("bollard raise bollard-rameau")
     assert said.exit == 3
-    assert said.out == "refused by SR-19: loop A is occupied. The bollard stays down.\n"
+    assert said.out == f"refused by SR-19: {STAYS}\n"
     assert said.err == ""
     rehearsed = type_("bollard raise bollard-rameau --dry-run")
     assert rehearsed.exit == 3
-    assert rehearsed.out == "would be refused by SR-19: loop A is occupied. The bollard stays down.\n"
+    assert rehearsed.out == f"would be refused by SR-19: {STAYS}\n"
     document = type_("bollard raise bollard-rameau --json").document
     assert (document["ended"], document["rule"], document["exit"]) == ("refused", "SR-19", 3)
     assert document["dry_run"] is False
