@@ -13,6 +13,7 @@ from agent.runtime.sources import GuardLinks
 from agent.wire.local import Failed, GetSafetyRecords, Noted, Reply, Request, SafetyRecords, TellFleetSeen
 from agent.wire.streams import WINDOW_LINKS
 from tests.ledger.test_ledger import event
+from tests.runtime.rig import guarded_rig
 from tests.wire.party import CITY, GATEWAY, signer
 
 
@@ -120,3 +121,10 @@ async def test_a_guard_that_hangs_or_is_away_holds_up_nobody(tmp_path: Path) -> 
             await until(lambda: links._links)
     await client.close()
     guard.ledger.close()
+
+
+async def test_the_guards_records_have_a_connection_of_their_own_and_wait_for_no_command() -> None:
+    async with guarded_rig() as rig:
+        mirror = rig.agent.guard
+        assert mirror is not None
+        assert len({id(client) for client in (mirror._questions, mirror._commands, rig.agent._carrying)}) == 3
