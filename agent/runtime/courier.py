@@ -33,8 +33,8 @@ SHORT_SESSION_S = 60.0
 """A session that ends sooner counts as a failure: brokers that accept and then kick must not be hammered."""
 PUBLISHING_MAX = 64
 """Links handed to the client and not yet answered by the broker."""
-COMMANDS_MAX = 16
-"""Commands waiting for their turn; the gate would call later ones stale anyway."""
+COMMANDS_MAX = 256
+"""Commands waiting for their turn, more than one fleet may have open; what comes beyond is counted, not kept."""
 RESULTS_MAX = 64
 REBIRTH_INTERVAL_S = 1.0
 IDLE_S = 5.0
@@ -135,6 +135,7 @@ class Courier:
         self._lanes = Lanes((), self._pacer)
         self._wake = asyncio.Event()
         self._birth_wanted = asyncio.Event()
+        self._beat_wanted = asyncio.Event()
         self._commands: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(COMMANDS_MAX)
         self._results: deque[bytes] = deque(maxlen=RESULTS_MAX)
         self._answered = asyncio.Event()
@@ -151,6 +152,10 @@ class Courier:
     def go_backs(self) -> int:
         """How often a stream was sent again for lack of progress."""
         return sum(outbound.go_backs for outbound in self._outbounds.values())
+
+    def beat(self) -> None:
+        """Send the next heartbeat at once. Call it when something it tells has changed: nonces above all."""
+        self._beat_wanted.set()
 
     async def run(self) -> None:
         """Carry until cancelled."""
@@ -233,7 +238,10 @@ class Courier:
         topic = self._topic("birth")
         beat = 0
         while True:  # Until the connection ends.
-            await asyncio.sleep(self._heartbeat_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat_s):
+                    await self._beat_wanted.wait()
+            self._beat_wanted.clear()
             beat += 1
             heads = [head for source in self._sources for head in source.heads]
             message = await self._principal.heartbeat(conn, beat, heads)

@@ -78,27 +78,34 @@ class GuardMirror:
         await self._questions.close()
         await self._commands.close()
 
-    async def run(self, came_round: Callable[[], None]) -> None:
-        """Mirror for as long as the process lasts."""
+    async def run(self, came_round: Callable[[], None], met: Callable[[], None]) -> None:
+        """Mirror for as long as the process lasts.
+
+        Args:
+            came_round: called after each look. met: called when a guard answers where none or another one did: its
+                nonces are news to the fleet.
+        """
         next_ms = self._clock.now_ms()
         while True:
-            await self.look()
+            if await self.look():
+                met()
             came_round()
             now_ms = self._clock.now_ms()
             next_ms += self._period_ms * max(1, -(-(now_ms - next_ms) // self._period_ms))
             await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
 
-    async def look(self) -> None:
-        """Ask once."""
+    async def look(self) -> bool:
+        """Ask once; return True if a guard answers where none or another one did."""
         try:
             status = await self._questions.ask(GetStatus(), MIRROR_TIMEOUT_S)
             answer = await self._questions.ask(GetEquipment(""), MIRROR_TIMEOUT_S)
         except PeerDownError as error:
             self._lost(str(error))
-            return
+            return False
         if not isinstance(status, Status) or not isinstance(answer, EquipmentIs):
             self._lost("the guard answers something else")
-            return
+            return False
+        is_met = not self.is_up or self.status is None or self.status.pid != status.pid
         self.status = status
         self.seen_at_ms = self._clock.now_ms()
         if not self.is_up:
@@ -107,6 +114,7 @@ class GuardMirror:
             self._recorder.event("alarm", "guard.back", "", "", f"the guard answers, pid {status.pid}")
         for view in answer.equipment:
             self._take(view)
+        return is_met
 
     def _take(self, view: EquipmentView) -> None:
         key = EquipmentId(view.id)

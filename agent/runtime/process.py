@@ -203,7 +203,7 @@ class Agent:
         for poll in self.units:
             yield str(poll), poll.run(self._expect(str(poll), deadline_ms))
         if self.guard is not None:
-            yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms))
+            yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms), self.uplink.beat)
         yield "uplink", self.uplink.run()
         yield "watchdog", self._feed_watchdog()
 

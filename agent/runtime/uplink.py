@@ -53,6 +53,11 @@ class Uplink:
         else:
             await self._courier.run()
 
+    def beat(self) -> None:
+        """Send the next heartbeat at once: what the last one said of the nonces is no longer true."""
+        if self._courier is not None:
+            self._courier.beat()
+
     def fleet(self, started_ms: int) -> str:
         """``none`` without a broker, else ``up`` or ``silent``; a new start counts as heard, to give it time."""
         if self._courier is None:
@@ -72,6 +77,8 @@ class Uplink:
             "links sent": courier.figures.links_sent,
             "backlog": sum(courier.backlog.values()),
         }
+        if courier.figures.commands_dropped:
+            figures["commands dropped"] = courier.figures.commands_dropped
         if courier.figures.last_error and not courier.figures.is_connected:
             figures["last broker error"] = fitting_text(courier.figures.last_error)
         return figures | {f"fleet rejected {why}": count for why, count in courier.rejected.items()}

@@ -277,10 +277,10 @@ class GuardedRig(AgentRig):
         """Take the guard away, as SIGKILL does."""
         await self._guarding.aclose()
 
-    async def look(self) -> None:
+    async def look(self) -> bool:
         """Mirror the guard once."""
         assert self.agent.guard is not None
-        await self.agent.guard.look()
+        return await self.agent.guard.look()
 
 
 @asynccontextmanager

@@ -136,6 +136,14 @@ async def test_heartbeats_carry_the_nonce_and_a_rebirth_is_answered(one_port: in
         assert [floor.seq for floor in fleet.births[-1].floors] == [0, 0, 0, 0]
 
 
+async def test_a_heartbeat_that_is_called_for_comes_at_once(one_port: int, tmp_path: Path) -> None:
+    async with fleet_on(one_port) as fleet, courier_to(tmp_path / "agent.db", one_port, heartbeat_s=3600) as cabinet:
+        await fleet.until(lambda: fleet.births)
+        for beat in (1, 2):
+            cabinet.courier.beat()
+            await fleet.until(lambda beat=beat: len(fleet.beats) == beat)
+
+
 async def test_a_state_that_moves_on_is_the_fleet_and_a_lower_terms_acks_do_not_count(
     one_port: int, tmp_path: Path
 ) -> None:

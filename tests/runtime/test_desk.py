@@ -160,6 +160,19 @@ async def test_what_the_guard_guards_is_shown_as_the_guards_word_and_unknown_onc
         assert rig.agent._modes() == dict.fromkeys(("bollard-rameau", BOLLARD, "bollard-liberte"), "unknown")
 
 
+async def test_a_guard_is_met_once_each_time_it_comes() -> None:
+    async with guarded_rig() as rig:
+        assert not await rig.look()
+        for _ in range(2):
+            await rig.start_guard()  # It is met in there.
+            assert not await rig.look()
+            await rig.stop_guard()
+            assert not await rig.look()
+        await rig._guarding.enter_async_context(rig.guard.guarding())
+        assert await rig.look()
+        assert not await rig.look()
+
+
 async def test_the_loss_of_the_guard_and_its_return_are_told_once_each() -> None:
     async with guarded_rig() as rig:
         for _ in range(3):
