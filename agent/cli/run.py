@@ -25,8 +25,13 @@ def run(site: Path) -> int:
     supervisor = Supervisor(
         programs, lambda text: print(f"{cabinet.site.gateway}: {text}", file=sys.stderr, flush=True)
     )
-    asyncio.run(supervisor.run())
-    return EXIT_DONE
+    if asyncio.run(supervisor.run()):
+        return EXIT_DONE
+    print(
+        f"{site}: nothing runs; the equipment runs its own plan. Repair what is said above and start again.",
+        file=sys.stderr,
+    )
+    return EXIT_USAGE
 
 
 def run_guard(site: Path) -> int:

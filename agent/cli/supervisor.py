@@ -1,5 +1,8 @@
 """Keep programs running: restart whichever stops, stop all on Ctrl-C, leave no process behind.
 
+A program that says it is not set up right is no crash: starting it again heals nothing until somebody has repaired a
+file. It is tried again all the same, seldom, because whoever repairs the file expects it to come up.
+
 In production systemd does this; ``armoire run`` does it for one cabinet, the simulated district for everything.
 """
 
@@ -13,8 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
+from agent.process.entry import EXIT_SETUP
+
 BACKOFF_S = (0.2, 5.0)  # first and longest wait before a restart
 STEADY_S = 30.0  # a process that ran this long starts again from the first wait
+SETUP_BACKOFF_S = (5.0, 60.0)
+"""The same after a set-up error: each try reads every file anew, so a repair is met within the longest."""
 STOP_TIMEOUT_S = 8.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -42,17 +49,30 @@ class Supervisor:
     Args:
         tell: is told, a sentence at a time, what started and what ended.
         output: where the programs' own output goes; ours if None.
+        setup_backoff_s: first and longest wait after a set-up error.
     """
 
-    def __init__(self, programs: tuple[Program, ...], tell: Tell, output: IO[str] | None = None) -> None:
+    def __init__(
+        self,
+        programs: tuple[Program, ...],
+        tell: Tell,
+        output: IO[str] | None = None,
+        setup_backoff_s: tuple[float, float] = SETUP_BACKOFF_S,
+    ) -> None:
         self._programs = programs
         self._tell = tell
         self._output = output
+        self._setup_backoff_s = setup_backoff_s
         self._stop = asyncio.Event()
+        self._unusable: set[str] = set()  # Ended by a set-up error and not started again yet.
         self.pids: dict[str, int] = {}
 
-    async def run(self) -> None:
-        """Keep everything running; return when everything has stopped."""
+    async def run(self) -> bool:
+        """Keep everything running; return when everything has stopped.
+
+        Returns:
+            True if that was asked for, False if no program was left that could start as it is set up.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
@@ -67,10 +87,13 @@ class Supervisor:
             for stage in reversed(stages):
                 stops[stage].set()
                 await asyncio.wait(kept[stage])
+        return len(self._unusable) < len(self._programs)
 
     async def _keep(self, program: Program, stop: asyncio.Event) -> None:
         wait_s = BACKOFF_S[0]
+        setup_wait_s = self._setup_backoff_s[0]
         while not stop.is_set():
+            self._unusable.discard(program.name)
             process = await asyncio.create_subprocess_exec(
                 *program.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -85,11 +108,32 @@ class Supervisor:
             if not await _ended_before(process, stop):
                 await _stop(process)
                 continue
+            if process.returncode == EXIT_SETUP:
+                await self._wait_repaired(program, stop, setup_wait_s)
+                setup_wait_s = min(setup_wait_s * 2, self._setup_backoff_s[1])
+                continue
+            setup_wait_s = self._setup_backoff_s[0]
             wait_s = BACKOFF_S[0] if time.monotonic() - started_s > STEADY_S else min(wait_s * 2, BACKOFF_S[1])
             pause_s = wait_s * random.uniform(0.5, 1.0)
             if not self._stop.is_set():
                 self._tell(f"{program.name} ended with {process.returncode}; again in {pause_s:.1f} s")
             await _wait(stop, pause_s)
+
+    async def _wait_repaired(self, program: Program, stop: asyncio.Event, pause_s: float) -> None:
+        if self._stop.is_set():
+            await stop.wait()
+            return
+        self._unusable.add(program.name)
+        if len(self._unusable) == len(self._programs):
+            self._tell(f"{program.name} cannot start as it is set up, and nothing else runs: stopping")
+            self._stop.set()
+            await stop.wait()
+            return
+        self._tell(
+            f"{program.name} cannot start as it is set up (its own words are above); "
+            f"its files are read again in {pause_s:g} s"
+        )
+        await _wait(stop, pause_s)
 
 
 def _die_with_parent() -> None:
