@@ -31,5 +31,9 @@ class DeviceNonsenseError(DriverError):
     """The answer does not follow the protocol or the profile. Nothing in it is believed."""
 
 
+class TextFileError(DriverError):
+    """A file that is not there, or not what a person could have written; found at start, before anything is sent."""
+
+
 class ProfileError(DriverError):
     """A register map that cannot be used; found at start, before anything is sent."""

@@ -13,9 +13,6 @@ from agent.cli.options import Asking, Json
 from agent.cli.words import clean, sentence
 from agent.wire.local import GetLog, GetWhy, LogIs, Status, WhyIs
 
-SITE_BYTES_MAX = 1_048_576
-"""Far above the largest cabinet: so that a wrong path, such as a device, ends."""
-
 ID = Annotated[str, Parameter(name="ID")]
 Count = Annotated[int, Parameter(name=("--number", "-n"), validator=validators.Number(gte=1, lte=500))]
 
@@ -152,19 +149,13 @@ def check(site: Annotated[Path, Parameter(name="SITE.toml")], /, *, json: Json =
 
 
 def _site_text(site: Path) -> str:
-    name = clean(str(site))
+    from drivers.errors import TextFileError
+    from drivers.textfile import read_text
+
     try:
-        with site.open("rb") as file:
-            text = file.read(SITE_BYTES_MAX + 1)
-        if len(text) > SITE_BYTES_MAX:
-            raise UsageError(
-                f"{name} is longer than {SITE_BYTES_MAX} bytes", advice="a site file describes one cabinet"
-            )
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 text (byte {error.start})", advice="save it as UTF-8") from error
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+        return read_text(site)
+    except TextFileError as error:
+        raise UsageError(clean(str(error)), advice="a site file is a TOML text that describes one cabinet") from error
 
 
 def _print(document_: document.Json) -> None:

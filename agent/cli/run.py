@@ -7,6 +7,8 @@ from pathlib import Path
 from agent.cli.supervisor import Program, Supervisor
 from agent.model.equipment import Bollard, Junction
 from agent.model.site_file import SiteFileError, read_cabinet
+from drivers.errors import TextFileError
+from drivers.textfile import read_text
 
 EXIT_DONE, EXIT_USAGE = 0, 2
 
@@ -14,8 +16,8 @@ EXIT_DONE, EXIT_USAGE = 0, 2
 def run(site: Path) -> int:
     """Supervise guard and agent of one site until Ctrl-C; a cabinet without protected equipment runs no guard."""
     try:
-        cabinet = read_cabinet(site.read_text(), site.name)
-    except (OSError, UnicodeDecodeError, SiteFileError) as error:
+        cabinet = read_cabinet(read_text(site), site.name)
+    except (TextFileError, SiteFileError) as error:
         print(f"{error}\nNothing was started; the equipment runs its own plan.", file=sys.stderr)
         return EXIT_USAGE
     agent = Program("agent", (sys.executable, "-m", "agent.runtime", str(site)))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from agent.model.site import Cabinet
 from agent.model.site_file import SiteFileError, read_cabinet
+from drivers.errors import TextFileError
+from drivers.textfile import read_text
 
 EXIT_DONE, EXIT_SETUP = 0, 2
 
@@ -37,10 +39,10 @@ class Entry:
             return EXIT_SETUP
         path = Path(arguments[0])
         try:
-            cabinet = read_cabinet(path.read_text(), path.name)
+            cabinet = read_cabinet(read_text(path), path.name)
             gc.freeze()
             asyncio.run(self._run(cabinet, path.parent))
-        except (OSError, UnicodeDecodeError, SiteFileError, self.setup_error) as error:
+        except (OSError, TextFileError, SiteFileError, self.setup_error) as error:
             sys.stderr.write(f"{self.name}: {error}\n{self.without}\n")
             return EXIT_SETUP
         except KeyboardInterrupt:

@@ -7,6 +7,8 @@ from agent.model.identity import CityId
 from agent.wire.errors import KeyListError
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.trust import KeyRing, load_key_list, read_roots
+from drivers.errors import TextFileError
+from drivers.textfile import read_bytes, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,10 @@ def read_trust(folder: Path, name: str, city: CityId) -> Trust:
         TrustError: a file is missing, readable by others, not signed as it must be, or of another city.
     """
     try:
-        roots_text = (folder / "roots.toml").read_text()
-        sealed = (folder / "keys.sealed").read_bytes()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyListError(f"{folder}: {error}; enrol the gateway first") from error
+        roots_text = read_text(folder / "roots.toml")
+        sealed = read_bytes(folder / "keys.sealed")
+    except TextFileError as error:
+        raise KeyListError(f"{error}; enrol the gateway first") from error
     roots = read_roots(roots_text)
     if roots.city != city:
         raise KeyListError(f"{folder}: keys of {roots.city}, but the site is in {city}")

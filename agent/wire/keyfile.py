@@ -88,6 +88,9 @@ def read_signer(path: Path) -> Signer:
         KeyFileError: missing, readable by others, or not a key of ours. Nothing was signed.
     """
     try:
+        if not path.is_file():  # A pipe would be waited for without end.
+            path.stat()  # Says why, if there is nothing.
+            raise KeyFileError(f"{path}: the private key cannot be read: this is no file")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(KEY_FILE_BYTES_MAX + 1)

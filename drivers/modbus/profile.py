@@ -13,7 +13,8 @@ from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
-from drivers.errors import ProfileError
+from drivers.errors import ProfileError, TextFileError
+from drivers.textfile import read_text
 
 ADDRESSES = 0x10000
 BITS_PER_READ_MAX = 2000  # MODBUS Application Protocol V1.1b3 §6.1
@@ -160,9 +161,9 @@ def load_profile(folder: Path, name: str) -> Profile:
         raise ProfileError(f"profile {name!r}: expected a name of a-z, 0-9 and -")
     path = folder / f"{name}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot be read: {error}") from error
+        text = read_text(path)
+    except TextFileError as error:
+        raise ProfileError(f"profile {name}: {error}") from error
     return parse_profile(text, name, str(path))
 
 

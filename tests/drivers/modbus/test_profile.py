@@ -96,7 +96,7 @@ def test_a_name_that_is_no_profile_is_refused(name: str) -> None:
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lamp.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ProfileError, match="cannot be read"):
+    with pytest.raises(ProfileError, match=r"profile lamp: .*lamp\.toml: expected UTF-8 text"):
         load_profile(tmp_path, "lamp")
 
 
