@@ -46,13 +46,17 @@ class UnreachableError(TechnicianError):
 
     Args:
         sent: the request may have arrived, so a command may have been carried out.
+        absent: it has no socket here at all.
     """
 
     exit = Exit.UNREACHABLE
 
-    def __init__(self, what: str, state: str = "", advice: str = "", *, sent: bool = False) -> None:
+    def __init__(
+        self, what: str, state: str = "", advice: str = "", *, sent: bool = False, absent: bool = False
+    ) -> None:
         super().__init__(what, state, advice)
         self.sent = sent
+        self.absent = absent
 
 
 class FailedError(TechnicianError):

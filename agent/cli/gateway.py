@@ -65,6 +65,14 @@ class Gateway:
         """Ask one process how it is."""
         return expect(self.link(process).ask(GetStatus()), Status, process)
 
+    def guards_nothing(self) -> bool:
+        """Whether the agent knows its cabinet to have nothing under guard: then no guard runs, and none is missing."""
+        try:
+            views = expect(self.link("agent").ask(GetEquipment("")), EquipmentIs, "agent").equipment
+        except (UnreachableError, FailedError):
+            return False
+        return all(view.executor != "guard" for view in views)
+
     def equipment(self) -> tuple[list[EquipmentView], str]:
         """Every piece of equipment, and who sees it so."""
         reply, process = self.read(GetEquipment(""), EquipmentIs)
@@ -110,8 +118,11 @@ class Gateway:
         if not advice:
             named = "" if self.state != STATE_DEFAULT else f", or name another folder with --state or {STATE_VARIABLE}"
             advice = f"start them with `armoire run SITE.toml`{named}"
+        no_guard = ", and needs none where nothing is under guard" if guard.absent else ""
         return UnreachableError(
-            f"{sentence(agent.what)} {sentence(guard.what[:1].upper() + guard.what[1:])}", EQUIPMENT_UNTOUCHED, advice
+            f"{sentence(agent.what)} {sentence(f'{guard.what[:1].upper()}{guard.what[1:]}{no_guard}')}",
+            EQUIPMENT_UNTOUCHED,
+            advice,
         )
 
     def say_once(self, text: str) -> None:

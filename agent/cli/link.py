@@ -86,7 +86,9 @@ class Link:
             ) from error
         except OSError as error:
             why = _NOT_THERE.get(error.errno or 0, f"cannot be reached ({error.strerror or error}) at")
-            raise UnreachableError(f"the {self.process} {why} {clean(str(self.path))}") from error
+            raise UnreachableError(
+                f"the {self.process} {why} {clean(str(self.path))}", absent=error.errno == errno.ENOENT
+            ) from error
 
     def _lost(self, what: str, advice: str = "") -> UnreachableError:
         return UnreachableError(what, advice=advice, sent=True)

@@ -44,8 +44,8 @@ def show(parts: Iterable[RenderableType]) -> None:
         console.print(part, soft_wrap=isinstance(part, Text) and not console.is_terminal)
 
 
-def status(views: Sequence[Status], missing: Sequence[str]) -> Iterable[RenderableType]:
-    """Both processes, then how far their records have got, then what a technician should know."""
+def status(views: Sequence[Status], missing: Sequence[str], remarks: Sequence[str]) -> Iterable[RenderableType]:
+    """Both processes, which one is missing, what else is to be said of them, then how far their records have got, then what a technician should know."""
     first = views[0]
     yield Text(f"{clean(first.gateway)}, {clean(first.name)} ({clean(first.city)})", "bold")
     for view in views:
@@ -54,6 +54,8 @@ def status(views: Sequence[Status], missing: Sequence[str]) -> Iterable[Renderab
         )
     for text in missing:
         yield Text(sentence(text), "yellow")
+    for text in remarks:
+        yield Text(sentence(text))
     for text in dict.fromkeys(text for view in views for text in view.warnings):  # The agent repeats the guard's.
         yield Text(f"warning: {sentence(text)}", "yellow")
     records = _table("stream", "of", "epoch", "sealed", "acknowledged")

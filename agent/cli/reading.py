@@ -13,6 +13,8 @@ from agent.cli.options import Asking, Json
 from agent.cli.words import clean, sentence
 from agent.wire.local import GetLog, GetWhy, LogIs, Status, WhyIs
 
+NO_GUARD = "guard: none, as there is nothing under guard here, neither junction nor bollard"
+
 ID = Annotated[str, Parameter(name="ID")]
 Count = Annotated[int, Parameter(name=("--number", "-n"), validator=validators.Number(gte=1, lte=500))]
 
@@ -33,6 +35,10 @@ def status(*, asking: Asking = _ASKING) -> Exit:
         raise gateway.silent(missing["agent"], missing["guard"])
     if "agent" in missing:
         gateway.say_once("agent is down; showing the guard's view")
+    remarks = []
+    if "guard" in missing and gateway.guards_nothing():
+        del missing["guard"]
+        remarks.append(NO_GUARD)
     if asking.json:
         processes = {name: document.status(view) for name, view in views.items()}
         absent = {name: error.what for name, error in missing.items()}
@@ -40,7 +46,7 @@ def status(*, asking: Asking = _ASKING) -> Exit:
     else:
         from agent.cli import page
 
-        page.show(page.status(list(views.values()), [error.what for error in missing.values()]))
+        page.show(page.status(list(views.values()), [error.what for error in missing.values()], remarks))
     return Exit.DONE
 
 

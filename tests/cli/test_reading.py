@@ -39,6 +39,24 @@ def test_status_says_when_a_process_is_missing(type_: Type, agent_up: Executor) 
     assert "no socket" in document["missing"]["guard"]
 
 
+def test_no_guard_is_missed_where_nothing_is_under_guard(type_: Type, agent: Executor, agent_up: Executor) -> None:
+    agent.views = [each for each in agent.views if each.executor != "guard"]
+    said = type_("status")
+    assert said.exit == 0
+    assert "guard: none, as there is nothing under guard here, neither junction nor bollard." in said.out
+    assert "socket" not in said.out + said.err
+    document = type_("status --json").document
+    assert document["guard"] is None
+    assert document["missing"] == {}
+
+
+def test_with_both_down_it_is_said_that_a_guard_may_not_be_needed(type_: Type) -> None:
+    said = type_("status")
+    assert said.exit == 6
+    assert "The guard has no socket at" in said.err
+    assert "guard.sock, and needs none where nothing is under guard." in said.err
+
+
 def test_the_guard_answers_when_the_agent_is_down(type_: Type, guard_up: Executor) -> None:
     said = type_("equipment")
     assert said.exit == 0
