@@ -14,9 +14,10 @@ from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import NOTHING_SENT, Acted
 from agent.safety.bollard import BollardState
+from agent.safety.bollard_watch import watch_bollard
 from agent.safety.kernel import judge
 from agent.safety.mode import Mode, ModeEntry
-from agent.safety.observer import Response, react, watch_bollard
+from agent.safety.observer import Response, react
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused, approves
 from agent.safety.words import word_of

@@ -3,7 +3,7 @@
 One sample is one moment of the controller's truth, so every claim is made for the *most favourable* history that fits
 the samples: an aspect may have begun right after the last sample without it and ended right before the first sample
 without it. A violation is reported only if even that history breaks the rule; polling can miss one, never invent one.
-It is an auditor, not a conflict monitor. Source: docs/safety.md SR-02, 04, 05, 06, 12, 24.
+It is an auditor, not a conflict monitor. Source: docs/safety.md SR-02, 04, 05, 06, 12.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from agent.model.command import LOCAL_PLAN, ReleaseJunction, RequestFlash
-from agent.model.equipment import Bollard, Junction, Kind, SignalGroup
+from agent.model.equipment import Junction, Kind, SignalGroup
 from agent.model.identity import EquipmentId, SignalGroupNumber
-from agent.model.observation import BollardObserved, JunctionObserved
-from agent.safety.bollard import green_is_wrong
+from agent.model.observation import JunctionObserved
 from agent.safety.junction import JUNCTION_LEASE_MS_MAX
 from agent.safety.latch import Latch
 from agent.safety.matrix import FLASH_NONE, Matrix, channel_numbers, listed
@@ -249,17 +248,6 @@ def _trip(
     response: Response = Response.RELEASE_AND_LATCH,
 ) -> Trip:
     return Trip(rule, matrix.junction.id, reason, groups, response)
-
-
-def watch_bollard(seen: BollardObserved, bollard: Bollard) -> tuple[Trip, ...]:
-    """What one reading of a bollard reveals, for as long as it lasts. One reading suffices: its bits come together."""
-    trips = []
-    if green_is_wrong(seen):
-        where = "moving up" if seen.moving_up else "at the upper limit" if seen.at_top else "not at the lower limit"
-        trips.append(("SR-24", f"the green lamp is on and the bollard is {where}", Response.RELEASE_AND_LATCH))
-    if seen.at_top and seen.at_bottom:
-        trips.append(("SR-19", "position unknown: both limit switches are on", Response.ALARM))
-    return tuple(Trip(rule, bollard.id, why, (), response, Kind.BOLLARD) for rule, why, response in trips)
 
 
 def react(trips: tuple[Trip, ...], standing: Standing, now_ms: int, unix_ms: int) -> Reaction:

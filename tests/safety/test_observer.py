@@ -7,7 +7,8 @@ import pytest
 
 from agent.model.identity import SignalGroupNumber
 from agent.model.observation import JunctionObserved
-from agent.safety.observer import JunctionMemory, Response, Trip, watch, watch_bollard
+from agent.safety.bollard_watch import watch_bollard
+from agent.safety.observer import JunctionMemory, Response, Trip, watch
 from tests.safety.facts import BOLLARD, JUNCTION, SEEN_BOLLARD, SEEN_JUNCTION, J
 
 START_MS = 70_000  # Stories count from here; a clock does not start with the story.
