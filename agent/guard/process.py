@@ -167,6 +167,7 @@ class Guard:
         while True:  # As long as the process.
             late = self.liveness.late(self._clock.now_ms())
             notify(f"STATUS=late: {', '.join(late)}" if late else "WATCHDOG=1")
+            await self.server.look()
             await asyncio.sleep(WATCHDOG_PERIOD_S)
 
     async def _release(self) -> None:

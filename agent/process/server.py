@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
@@ -21,6 +22,8 @@ _SO_PEERGROUPS = 59  # Linux 4.13, asm-generic/socket.h; Python has no name for 
 _PEER_GROUPS_BYTES_MAX = 1024  # what Python reads at most: 256 groups
 _GID_BYTES = 4
 
+_log = logging.getLogger("armoire.socket")
+
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
@@ -37,6 +40,8 @@ class LocalServer:
         self._answer = answer
         self._groups = groups
         self._clients: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.AbstractServer | None = None
+        self._trouble = ""
         self.rejected: dict[str, int] = {"peer": 0, "frame": 0, "busy": 0, "slow": 0}
 
     @contextlib.asynccontextmanager
@@ -44,19 +49,46 @@ class LocalServer:
         """Listen for as long as the context lasts. A socket left by a dead process is replaced."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._serve, str(self._path), limit=FRAME_BYTES_MAX)
-        for group in self._groups:
-            with contextlib.suppress(PermissionError):  # We are no member: then the file lets nobody else in.
-                os.chown(self._path, -1, group)
-        self._path.chmod(0o660)
+        self._listener = await self._listen()
         try:
             yield
         finally:
-            server.close()
+            self._listener.close()
+            self._listener = None
             for client in self._clients:
                 client.cancel()
             await asyncio.gather(*self._clients, return_exceptions=True)
             self._path.unlink(missing_ok=True)
+
+    async def look(self) -> None:
+        """Listen again if somebody has deleted the socket file; who is connected stays so. One stat, else nothing.
+
+        Call it every few seconds. What stands there instead is left alone: it may be another process's socket.
+        """
+        if self._listener is None or os.path.lexists(self._path):
+            return
+        try:
+            listener = await self._listen()
+        except OSError as error:
+            if self._trouble != str(error):
+                _log.warning("%s was deleted and cannot be put back: %s", self._path.name, error)
+            self._trouble = str(error)
+            return
+        self._listener.close()
+        self._listener, self._trouble = listener, ""
+        _log.warning("%s was deleted; it is there again", self._path.name)
+
+    async def _listen(self) -> asyncio.AbstractServer:
+        listener = await asyncio.start_unix_server(self._serve, str(self._path), limit=FRAME_BYTES_MAX)
+        try:
+            for group in self._groups:
+                with contextlib.suppress(PermissionError):  # We are no member: then the file lets nobody else in.
+                    os.chown(self._path, -1, group)
+            self._path.chmod(0o660)
+        except OSError:
+            listener.close()
+            raise
+        return listener
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -313,3 +313,52 @@ async def test_an_answer_outside_the_grammar_is_an_error(folder: Path, answer: b
     async with server:
         with pytest.raises(PeerDownError):
             await LocalClient(folder / "guard.sock").ask(GetStatus(), timeout_s=5)
+
+
+# The socket file is deleted while we run.
+
+
+async def test_a_deleted_socket_comes_back_and_who_was_connected_stays_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(folder) as (server, connected):
+        assert await connected.ask(GetStatus()) == Noted()
+        (folder / "guard.sock").unlink()
+        await server.look()
+        newcomer = LocalClient(folder / "guard.sock")
+        assert await newcomer.ask(GetStatus()) == Noted()
+        assert await connected.ask(GetStatus()) == Noted()
+        assert (folder / "guard.sock").stat().st_mode & 0o777 == 0o660
+        await server.look()  # Nothing to do, nothing to say.
+        assert caplog.messages == ["guard.sock was deleted; it is there again"]
+        await newcomer.close()
+    assert not (folder / "guard.sock").exists()
+
+
+async def test_what_stands_in_a_deleted_sockets_place_is_left_alone(folder: Path) -> None:
+    async with serving(folder) as (server, _):
+        (folder / "guard.sock").unlink()
+        (folder / "guard.sock").write_text("somebody's")
+        await server.look()
+        assert (folder / "guard.sock").read_text() == "somebody's"
+
+
+async def test_a_socket_whose_folder_is_gone_is_told_once_and_comes_back_with_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, away = folder / "state", folder / "away"
+    async with serving(home) as (server, client):
+        home.rename(away)
+        (away / "guard.sock").unlink()
+        await server.look()
+        await server.look()
+        assert len(caplog.messages) == 1
+        assert "guard.sock was deleted and cannot be put back" in caplog.text
+        away.rename(home)
+        await server.look()
+        assert await client.ask(GetStatus()) == Noted()
+
+
+async def test_a_server_that_does_not_serve_makes_no_socket(folder: Path) -> None:
+    await LocalServer(folder / "guard.sock", echo).look()
+    assert not (folder / "guard.sock").exists()
