@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
+from agent.model.identity import is_id
 from fleet.errors import FleetError
 from fleet.page import commands_page, equipment_page, events_page, gateways_page, outcome_sentence
 from fleet.remote import AnsweredError, Remote, UnreachableError
@@ -77,6 +78,8 @@ def serve(
     host, _, port = http.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         return _say(f"--http: expected host:port, found {http!r}", USAGE)
+    if not is_id(fleet):  # It becomes part of topics and client ids, like every id of a site file.
+        return _say(f"--fleet: expected 1..40 characters a-z, 0-9 and -, found {fleet[:60]!r}", USAGE)
     log_to_stderr()
     settings = Settings(dir, trust or dir, fleet, broker, host.strip("[]"), int(port), listen, name)
     asyncio.run(run(settings))
