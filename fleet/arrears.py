@@ -27,7 +27,7 @@ class Arrears:
             stored: what we hold of the stream.
         """
         due = self._due.setdefault(head.stream, deque())
-        if _holds(stored, head):
+        if holds(stored, head):
             due.clear()
         elif not due or due[-1][0] != head:
             if len(due) == KEPT_MAX:
@@ -37,7 +37,7 @@ class Arrears:
     def arrived(self, stored: StreamHead) -> None:
         """We hold this much now."""
         due = self._due.get(stored.stream)
-        while due and _holds(stored, due[0][0]):
+        while due and holds(stored, due[0][0]):
             due.popleft()
 
     def is_late(self, stream: str, now_ms: int) -> bool:
@@ -50,5 +50,6 @@ class Arrears:
         return {stream: due[0][1] for stream, due in self._due.items() if self.is_late(stream, now_ms)}
 
 
-def _holds(stored: StreamHead | None, head: StreamHead) -> bool:
+def holds(stored: StreamHead | None, head: StreamHead) -> bool:
+    """True if ``head``, as announced, is no newer than what we hold of its stream."""
     return head.seq == 0 or (stored is not None and (stored.epoch, stored.seq) >= (head.epoch, head.seq))

@@ -24,6 +24,13 @@ class Beaten:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """A gateway told which manager's state it heard last, whatever else of its message counts."""
+
+    message: Birth | Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """Its broker says that a gateway is gone."""
 
@@ -99,4 +106,4 @@ class AckDue:
     sealed: bytes
 
 
-Change = Born | Beaten | Died | Sampled | Latched | Stored | Held | Rejected | Happened | Concluded | AckDue
+Change = Born | Beaten | Followed | Died | Sampled | Latched | Stored | Held | Rejected | Happened | Concluded | AckDue

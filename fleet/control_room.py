@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from fleet.ingest import Ingest
 from fleet.metrics import Metrics
 from fleet.registry import NEVER, UP, Gateway
 from fleet.store import Store
+from fleet.term import Terms
 from fleet.writer import Writer
 
 FLUSH_S = 0.25
@@ -81,10 +81,11 @@ class ControlRoom:
         self.city = trust.roots.city
         self._trust_folder = trust_folder
         self.store = Store(folder / DATABASE_FILE)
-        self.term = self.store.transact(store.raise_term)
+        term = self.store.transact(store.raise_term)
         self.registry = self.store.registry()
-        self.ingest = Ingest(self.city, trust.ring, trust.director, self.store.standing(), self.term)
+        self.ingest = Ingest(self.city, trust.ring, trust.director, self.store.standing(), term)
         self.writer = Writer(self.store, self.ingest, self._apply, unix_ms)
+        self.terms = Terms(term, self.writer.transact, self.ingest)
         self.broadcast = Broadcast()
         self.commands = Commands(
             self.city, trust.operators, self.registry, self.writer.transact, self.broadcast.command, unix_ms
@@ -94,13 +95,15 @@ class ControlRoom:
         self.send: Callable[[str, str, bytes], None] = _nowhere
         self._links: dict[str, str] = {}
         self._doubts: dict[str, frozenset[str]] = {}
-        self._term_seen = 0
-        self._term_problem = ""
-        self._term_changed = asyncio.Event()
         self.rejections: Counter[str] = Counter()
         for (_gateway, reason), count in self.ingest.standing.rejections.items():
             self.rejections[reason] += count
         self._log = structlog.get_logger("fleet")
+
+    @property
+    def term(self) -> int:
+        """This manager's term."""
+        return self.terms.number
 
     @property
     def ring(self) -> KeyRing:
@@ -120,35 +123,6 @@ class ControlRoom:
         finally:
             await self.writer.stop()
             self.store.close()
-
-    def is_term_too_low(self, seen: int) -> None:
-        """A state in our own name carries a higher term: our database was restored. Go above it."""
-        if seen > self._term_seen:
-            self._term_seen = seen
-            self._term_changed.set()
-
-    async def wait_term_changed(self, timeout_s: float) -> None:
-        """Wait ``timeout_s``, or less if the term had to be raised meanwhile."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._term_changed.wait()
-        self._term_changed.clear()
-        if self._term_seen > self.term:  # Also one that could not be recorded the last time.
-            await self.raise_term()
-
-    async def raise_term(self) -> bool:
-        """Take a term above every one seen; False, and the old one stays, if the database does not take it."""
-        above = self._term_seen
-        try:
-            term = await self.writer.transact(lambda connection: store.raise_term(connection, above))
-        except StoreError as error:
-            if not self._term_problem:
-                self._log.error("term.not-raised", reason=str(error))
-            self._term_problem = str(error)
-            return False
-        self.term, self.ingest.term, self._term_problem = term, term, ""
-        self._log.info("term", term=self.term)
-        return True
 
     def lead(self, *, is_leading: bool) -> None:
         """Take the lead, or stand by: verify and store, but neither acknowledge nor command."""
@@ -337,6 +311,8 @@ class ControlRoom:
                     self.broadcast.touched(gateway, equipment, name)
             case changes.Stored(gateway, head):
                 self.registry.gateway(gateway).took(head)
+            case changes.Followed(message):
+                self.terms.told(message, is_leading=self.commands.is_leading)
             case changes.AckDue(gateway, sealed):
                 if self.commands.is_leading:
                     self.send(gateway, "ack", sealed)

@@ -71,7 +71,6 @@ class Ingest:
         self.ring = ring
         self.standing = standing
         self.term = term
-        self.is_leading = True
         self.tally = Tally()
         self._signer = signer
         self._quarantined: set[bytes] = set()
@@ -86,6 +85,12 @@ class Ingest:
         self._to_acknowledge: set[str] = set()
         self._rebirths: set[str] = set()
         self._rejected: dict[tuple[str, str], int] = {}
+
+    def lead(self, term: int) -> None:
+        """Acknowledge under another term from now on. What was asked under the old one was not believed."""
+        self.term = term
+        for known in list(self.standing.gateways.values()):  # The writer's thread may add to it meanwhile.
+            known.rebirth_asked_ms = 0
 
     def use(self, ring: KeyRing) -> None:
         """Believe another key list from now on."""
@@ -254,7 +259,7 @@ class Ingest:
             self._happened(topic.gateway, told.kind, told.text, now_ms)
         if told.is_rebirth_wanted:
             self._ask_rebirth(topic.gateway, known, now_ms)
-        if told.is_birth:
+        if told.is_birth or presence.is_missing(message, self.standing.inbound):
             self._to_acknowledge.add(topic.gateway)
 
     def _result(self, topic: Topic, data: bytes, connection: Connection, now_ms: int) -> None:

@@ -91,7 +91,6 @@ class FleetLink:
         self._client: aiomqtt.Client | None = None
         self._outgoing: dict[tuple[str, str], bytes] = {}
         self._outgoing_due = asyncio.Event()
-        self._beat = 0
         self._other_seen_ms = 0
         self._disbelieved: set[str] = set()  # Each reason is told once per connection, and counted every time.
         self._log = structlog.get_logger("link")
@@ -209,30 +208,30 @@ class FleetLink:
                 self._disbelieved.add(error.reason)
                 self._log.warning("state.not-believed", kind=error.reason, reason=str(error))
             return
-        if state.term < room.term or (state.fleet == room.fleet and state.term == room.term):
+        is_ours = state.fleet == room.fleet
+        if state.term < room.term or (is_ours and not room.terms.is_beyond(state.term, state.issued_ms)):
             return
-        if state.fleet == room.fleet:
-            room.is_term_too_low(state.term)
-        elif abs(unix_ms() - state.issued_ms) < FLEET_STALE_MS:
+        if not is_ours and abs(unix_ms() - state.issued_ms) < FLEET_STALE_MS:
             self._other_seen_ms = unix_ms()
             room.lead(is_leading=False)
+        # Two managers whose clocks disagree must not outbid each other: only what was said in our name moves us at once.
+        room.terms.heard(state.term, is_leading=is_ours and room.commands.is_leading)
 
     async def _say_state(self, client: aiomqtt.Client) -> None:
         room = self._room
         topic = topics.fleet_state(room.city)
         while True:  # As long as the connection lasts.
             is_other_silent = unix_ms() - self._other_seen_ms > FLEET_STALE_MS
-            if not room.commands.is_leading and is_other_silent and await room.raise_term():
+            if not room.commands.is_leading and is_other_silent and await room.terms.rise():
                 room.lead(is_leading=True)
             if room.commands.is_leading:
-                self._beat += 1
-                state = FleetState(
-                    SCHEMA, room.fleet, room.term, self._broker.host[:40], unix_ms(), self._beat, room.ring.version
-                )
+                now_ms = unix_ms()
+                beat, host = room.terms.next_beat(now_ms), self._broker.host[:40]
+                state = FleetState(SCHEMA, room.fleet, room.term, host, now_ms, beat, room.ring.version)
                 sealed = sealing.seal_message(room.trust.director, topic, state)
                 async with asyncio.timeout(TIMEOUT_S):
                     await client.publish(str(topic), sealed, qos=1, retain=True)
-            await room.wait_term_changed(STATE_S)
+            await room.terms.wait_changed(STATE_S)
 
     async def _send(self, client: aiomqtt.Client) -> None:
         city = self._room.city

@@ -11,8 +11,10 @@ import msgspec
 from agent.model.observation import ClockQuality
 from agent.wire.errors import MessageError
 from agent.wire.messages import Birth, Death, EquipmentCard, Heartbeat, StreamHead, decode, decode_birth
+from agent.wire.receiving import Inbound
 from agent.wire.topics import Topic
 from fleet import changes
+from fleet.arrears import holds
 from fleet.changes import Change
 from fleet.engine import Row
 from fleet.event_rows import clean
@@ -53,13 +55,21 @@ def read(topic: Topic, payload: bytes) -> Birth | Heartbeat | Death:
 
 def receive(message: Birth | Heartbeat | Death, known: Known, rows: Rows, now_ms: int) -> Told:
     """Take in one verified message."""
-    match message:
-        case Birth():
-            return _birth(message, known, rows, now_ms)
-        case Heartbeat():
-            return _heartbeat(message, known, rows, now_ms)
-        case Death():
-            return _death(message, known, rows)
+    if isinstance(message, Death):
+        return _death(message, known, rows)
+    if isinstance(message, Birth):
+        told = _birth(message, known, rows, now_ms)
+    else:
+        told = _heartbeat(message, known, rows, now_ms)
+    told.changes.append(changes.Followed(message))
+    return told
+
+
+def is_missing(message: Birth | Heartbeat | Death, inbound: Inbound) -> bool:
+    """True if a heartbeat names links we do not hold: a stream with nothing to send learns that from an ack only."""
+    if not isinstance(message, Heartbeat):
+        return False
+    return not all(holds(inbound.head(message.gateway, head.stream), head) for head in message.heads)
 
 
 def keep(known: Known, gateway: str, rows: Rows) -> None:

@@ -166,8 +166,7 @@ class Courier:
             await self._connect_for_ever()
 
     async def _connect_for_ever(self) -> None:
-        failures = 0
-        place = 0
+        failures = place = 0
         while True:  # Until the agent stops.
             broker = self._brokers[place % len(self._brokers)]
             began_ms = self._clock.now_ms()
@@ -198,8 +197,7 @@ class Courier:
         await transport.subscribe((f"{ROOT}/{self._city}/{self._gateway}/down/+", str(fleet_state(self._city))))
         self.leadership.connected()
         self._take_heads()
-        for outbound in self._outbounds.values():
-            outbound.restart()
+        self._restart_streams()
         await self._announce(transport, conn)
         self.figures.is_connected, self.figures.broker, self.figures.conn = True, str(broker), conn
         self.figures.connections += 1
@@ -230,7 +228,7 @@ class Courier:
     async def _announce(self, transport: Transport, conn: int) -> None:
         heads = [head for source in self._sources for head in source.heads]
         floors = [floor for source in self._sources for floor in await source.floors()]
-        birth = await self._principal.birth(conn, heads, floors)
+        birth = self.leadership.tell(await self._principal.birth(conn, heads, floors))
         topic = self._topic("birth")
         await transport.publish(str(topic), seal_message(self._signer, topic, birth))
 
@@ -244,7 +242,7 @@ class Courier:
             self._beat_wanted.clear()
             beat += 1
             heads = [head for source in self._sources for head in source.heads]
-            message = await self._principal.heartbeat(conn, beat, heads)
+            message = self.leadership.tell(await self._principal.heartbeat(conn, beat, heads))
             await transport.publish(str(topic), seal_message(self._signer, topic, message))
 
     async def _rebirth(self, transport: Transport, conn: int) -> None:
@@ -360,8 +358,7 @@ class Courier:
             if outbound is None:
                 continue
             source = self._source_of[head.stream]
-            own = outbound.in_flight_hash(head.seq)
-            own = own or await source.hash_at(head.stream, head.epoch, head.seq)
+            own = outbound.in_flight_hash(head.seq) or await source.hash_at(head.stream, head.epoch, head.seq)
             verdict = outbound.receive_ack(head, own, self._clock.now_ms())
             if not isinstance(verdict, Unmoved):
                 await source.acknowledged(head)

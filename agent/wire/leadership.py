@@ -4,7 +4,13 @@ Two managers may run. The one with the higher term leads; acks of a lower term a
 only a memory of the broker's: the fleet counts as heard when its beat moves on.
 """
 
-from agent.wire.messages import FleetState
+from typing import TypeVar
+
+import msgspec
+
+from agent.wire.messages import Birth, FleetState, Heartbeat
+
+Presence = TypeVar("Presence", Birth, Heartbeat)
 
 FLEET_STALE_MS = 90_000
 """Sync.md 3.6: after 90 s without a state that moves on the fleet is silent: autonomous, not a failure."""
@@ -51,6 +57,13 @@ class Leadership:
         self._is_repetition_expected = False
         self.leader = state
         return is_change
+
+    def tell(self, message: Presence) -> Presence:
+        """Add which state is followed, so that a manager that has forgotten it learns what it must go above."""
+        leader = self.leader
+        if leader is None:
+            return message
+        return msgspec.structs.replace(message, fleet_term=leader.term, fleet_issued_ms=leader.issued_ms)
 
     def connected(self) -> None:
         """A new connection: the broker will repeat its retained state first."""

@@ -115,6 +115,8 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
 
     Args:
         floors: per stream the newest link no longer kept; a fleet that holds less can only go on from there.
+        fleet_term, fleet_issued_ms: of the fleet state followed; 0 if none was heard. A manager that lost its database
+            learns from it what it must go above.
     """
 
     gateway: Id
@@ -128,6 +130,8 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
     equipment: list[EquipmentCard]
     software: Text
     floors: list[StreamHead] = []
+    fleet_term: U63 = 0
+    fleet_issued_ms: Milliseconds = 0
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema"):
@@ -136,6 +140,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     Args:
         heads: the newest sealed link of each stream: the beat vouches for what was told before only if we hold them.
         unsealed: records that wait in memory because the disk does not take them: changes nobody has been told.
+        fleet_term, fleet_issued_ms: as in ``Birth``.
     """
 
     gateway: Id
@@ -147,6 +152,8 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     modes: dict[Id, Id]
     heads: list[StreamHead]
     unsealed: U63
+    fleet_term: U63 = 0
+    fleet_issued_ms: Milliseconds = 0
 
 
 class Death(Struct, array_like=True, frozen=True):

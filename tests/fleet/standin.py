@@ -61,6 +61,7 @@ class StandIn:
     epoch: int = 1
     links: dict[str, list[Link]] = field(default_factory=dict)
     nonces: dict[str, bytes] = field(default_factory=lambda: {"agent": os.urandom(16), "guard": os.urandom(16)})
+    followed: tuple[int, int] = (0, 0)
     modes: dict[str, str] = field(default_factory=lambda: {"segment-1": "supervised", "junction-1": "supervised"})
 
     def topic(self, message_class: str) -> Topic:
@@ -84,13 +85,17 @@ class StandIn:
             equipment=list(equipment),
             software="armoire 0.1.0",
             floors=list(floors),
+            fleet_term=self.followed[0],
+            fleet_issued_ms=self.followed[1],
         )
         return self.say("birth", message)
 
     def heartbeat(self, unsealed: int = 0) -> tuple[str, bytes]:
         self.beat += 1
         heads = [self.head(stream) for stream in self.links]
-        message = Heartbeat(self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes, heads, unsealed)
+        message = Heartbeat(
+            self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes, heads, unsealed, *self.followed
+        )
         return self.say("birth", message)
 
     def death(self) -> tuple[str, bytes]:

@@ -70,6 +70,19 @@ async def test_a_state_in_our_own_name_with_a_higher_term_raises_ours(manager: R
     assert manager.room.commands.is_leading
 
 
+async def test_another_managers_term_is_overtaken_once_it_is_silent(
+    manager: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.link.STATE_S", 0.05)
+    await say_state(manager, "control-room", 2)  # Ends a wait that may still last its ten seconds.
+    await until(lambda: manager.room.term == 3)
+    await say_state(manager, "failover-room", 9)
+    await until(lambda: not manager.room.commands.is_leading)
+    monkeypatch.setattr("fleet.link.FLEET_STALE_MS", 0)
+    await until(lambda: manager.room.commands.is_leading)
+    assert manager.room.term == 10
+
+
 async def test_a_term_that_the_disk_does_not_take_is_tried_again_and_ends_nobody(
     manager: Running, monkeypatch: pytest.MonkeyPatch, logs: list[MutableMapping[str, Any]]
 ) -> None:

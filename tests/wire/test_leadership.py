@@ -1,7 +1,7 @@
 """Which manager leads, and whether it was heard."""
 
 from agent.wire.leadership import FLEET_STALE_MS, Leadership
-from agent.wire.messages import SCHEMA, FleetState
+from agent.wire.messages import SCHEMA, Birth, FleetState, Heartbeat
 from tests.wire.party import T0_MS
 
 
@@ -59,3 +59,14 @@ def test_without_a_clock_only_the_next_beat_proves_life() -> None:
     seen.connected()
     seen.receive(state(3, 9), 500_000, None)
     assert seen.is_silent(500_000)
+
+
+def test_a_birth_and_a_heartbeat_tell_which_state_is_followed() -> None:
+    seen = Leadership()
+    beat = Heartbeat("gw", 1, 2, T0_MS, 2, {}, {}, [], 0)
+    assert seen.tell(beat) == beat
+    seen.receive(state(3, 7), 0, T0_MS)
+    told = seen.tell(beat)
+    assert (told.fleet_term, told.fleet_issued_ms, told.beat) == (3, T0_MS, 2)
+    born = seen.tell(Birth("gw", 1, "Darcy", T0_MS, 2, {}, [], [], [], "0"))
+    assert (born.fleet_term, born.fleet_issued_ms) == (3, T0_MS)

@@ -82,10 +82,12 @@ def test_birth_and_heartbeat_are_told_apart_by_their_schema_number() -> None:
     assert [encode(message)[1] for message in (birth, beat)] == [1, 2]
 
 
-def test_a_birth_without_floors_is_still_a_birth() -> None:
+def test_births_and_heartbeats_of_before_their_last_fields_are_still_read() -> None:
     birth = Birth(GATEWAY, 1, "Darcy", T0_MS, 2, {}, [], [], [], "0.1")
-    fields = msgspec.msgpack.decode(encode(birth))
-    assert messages.decode_birth(msgspec.msgpack.encode(fields[:-1])) == birth
+    beat = Heartbeat(GATEWAY, 1, 2, T0_MS, 2, {}, {}, [], 3)
+    for message, added in ((birth, 3), (beat, 2)):
+        fields = msgspec.msgpack.decode(encode(message))
+        assert messages.decode_birth(msgspec.msgpack.encode(fields[:-added])) == message
 
 
 KINDS = [Batch, Ack, Death, messages.FleetState, messages.CommandMessage, messages.Outcome]
