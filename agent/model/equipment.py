@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from agent.model.identity import EquipmentId, PlanNumber, SignalGroupNumber
 
+ALL_RED_MS_MIN = 1_000
+"""Unless the site says otherwise. Ours: no public text names one."""
+
 
 class Kind(StrEnum):
     """What a piece of equipment is."""
@@ -46,6 +49,8 @@ class SignalGroup:
         number: 1..64; the group shows on controller channel ``number``.
         green_ms_min: least time from start to end of green (SR-05).
         yellow_ms_min: least yellow (SR-04); 0 for a group that has none, such as pedestrians.
+        clearing_mm: from the line to behind the last place of conflict, for pedestrians the length of the crossing; 0 if
+            not measured (SR-06).
     """
 
     number: SignalGroupNumber
@@ -53,6 +58,7 @@ class SignalGroup:
     kind: GroupKind
     green_ms_min: int
     yellow_ms_min: int
+    clearing_mm: int = 0
 
     @property
     def bit(self) -> int:
@@ -69,6 +75,9 @@ class Junction:
         intergreen_ms: (ending group, starting group) -> least time from end of green to start of green.
         plans: the coordination patterns commissioned on site.
         backup_time_s: the controller's watchdog (unitBackupTime) as commissioned, 10..120 s (SR-09).
+        stages: groups that are green together, as the controller has them; empty if they are not written down.
+        red_supervised: groups of which the controller watches that the red lamp burns.
+        all_red_ms_min: least time from end of yellow to a conflicting green (SR-06).
     """
 
     id: EquipmentId
@@ -80,6 +89,9 @@ class Junction:
     plans: frozenset[PlanNumber]
     backup_time_s: int
     kind: Kind = Kind.JUNCTION
+    stages: tuple[frozenset[SignalGroupNumber], ...] = ()
+    red_supervised: frozenset[SignalGroupNumber] = frozenset()
+    all_red_ms_min: int = ALL_RED_MS_MIN
 
 
 @dataclass(frozen=True, slots=True)

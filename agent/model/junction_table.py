@@ -6,7 +6,7 @@ Source of the limits: docs/safety.md SR-04, SR-05, SR-06, SR-09.
 import re
 from collections.abc import Mapping
 
-from agent.model.equipment import GroupKind, Junction, Position, SignalGroup
+from agent.model.equipment import ALL_RED_MS_MIN, GroupKind, Junction, Position, SignalGroup
 from agent.model.identity import EquipmentId, PlanNumber, SignalGroupNumber
 from agent.model.toml_table import Table, shown
 
@@ -16,6 +16,9 @@ BACKUP_TIME_S = (10, 120)  # SR-09
 GREEN_S = (1, 60)
 YELLOW_S_MIN, YELLOW_S_MAX = 3, 10  # SR-04: 3 s is the floor in town; pedestrians may have none
 INTERGREEN_S_MAX = 60
+ALL_RED_S_MAX = 10
+CLEARING_M = (1, 200)
+STAGES_MAX = 64
 UNREADABLE = 0  # stands in for a group number that could not be read
 
 Pair = tuple[SignalGroupNumber, SignalGroupNumber]
@@ -34,6 +37,9 @@ def read_junction_keys(table: Table, id_: EquipmentId, name: str, position: Posi
         intergreen_ms=_read_intergreens(table, groups, conflicts),
         plans=_read_plans(table),
         backup_time_s=table.whole("backup_time_s", *BACKUP_TIME_S, "seconds"),
+        stages=_read_stages(table, groups),
+        red_supervised=_read_red_supervision(table, groups),
+        all_red_ms_min=table.ms("all_red_s_min", 0, ALL_RED_S_MAX, default_ms=ALL_RED_MS_MIN),
     )
 
 
@@ -63,9 +69,23 @@ def _read_group(table: Table) -> SignalGroup:
         kind=kind,
         green_ms_min=table.ms("green_min_s", *GREEN_S),
         yellow_ms_min=table.ms("yellow_min_s", 0 if kind is GroupKind.PEDESTRIAN else YELLOW_S_MIN, YELLOW_S_MAX),
+        clearing_mm=_read_clearing(table),
     )
     table.end()
     return group
+
+
+def _read_clearing(table: Table) -> int:
+    least, most = CLEARING_M
+
+    def read(found: object) -> int | None:
+        return (
+            round(found * 1000)
+            if isinstance(found, int | float) and not isinstance(found, bool) and least <= found <= most
+            else None
+        )
+
+    return table.take("clearing_m", f"metres {least}..{most}", 0, read, optional=True)
 
 
 def _read_plans(table: Table) -> frozenset[PlanNumber]:
@@ -78,6 +98,48 @@ def _read_plans(table: Table) -> frozenset[PlanNumber]:
         else:
             plans.append(PlanNumber(found))
     return frozenset(plans)
+
+
+def _read_stages(
+    table: Table, groups: Mapping[SignalGroupNumber, SignalGroup]
+) -> tuple[frozenset[SignalGroupNumber], ...]:
+    """Whether they can be shown safely is for the check of commissioning to say."""
+    stages: list[frozenset[SignalGroupNumber]] = []
+    for path, found in table.array("stages", f"an array of 1..{STAGES_MAX} arrays of group numbers", optional=True):
+        numbers = _numbers(table, path, found, groups)
+        if numbers and numbers in stages:
+            table.problems.note(path, f"stage {sorted(numbers)} is there twice")
+        elif numbers:
+            stages.append(numbers)
+    if len(stages) > STAGES_MAX:
+        table.note("stages", f"expected at most {STAGES_MAX} stages, found {len(stages)}")
+    return tuple(stages)
+
+
+def _read_red_supervision(
+    table: Table, groups: Mapping[SignalGroupNumber, SignalGroup]
+) -> frozenset[SignalGroupNumber]:
+    unwritten: object = None
+    found = table.take("red_supervision", "an array of group numbers", unwritten, lambda value: value, optional=True)
+    return frozenset() if found is None else _numbers(table, table.at("red_supervision"), found, groups)
+
+
+def _numbers(
+    table: Table, path: str, found: object, groups: Mapping[SignalGroupNumber, SignalGroup]
+) -> frozenset[SignalGroupNumber]:
+    """Group numbers of this junction, each once; what is wrong is noted."""
+    if not isinstance(found, list) or not found:
+        table.problems.note(path, f"expected an array of group numbers, found {shown(found)}")
+        return frozenset()
+    numbers: set[SignalGroupNumber] = set()
+    for each in found:
+        if type(each) is not int or each not in groups:
+            table.problems.note(path, f"expected numbers of groups of this junction, found {shown(each)}")
+        elif each in numbers:
+            table.problems.note(path, f"group {each} is there twice")
+        else:
+            numbers.add(SignalGroupNumber(each))
+    return frozenset(numbers)
 
 
 def _read_conflicts(

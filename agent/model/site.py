@@ -86,6 +86,7 @@ class Cabinet:
         broker: ``mqtt://host:port`` or ``mqtts://host:port``; None runs without a fleet.
         poll_ms: the agent's polling period. observe_ms: the guard's.
         profiles: folder of register maps. state: folder of databases, keys and sockets.
+        file: name of the site file; its signature lies beside it, as ``<file>.sig``.
     """
 
     site: Site
@@ -96,3 +97,4 @@ class Cabinet:
     observe_ms: int
     profiles: PurePosixPath
     state: PurePosixPath
+    file: str = ""

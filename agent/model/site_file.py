@@ -54,13 +54,13 @@ def read_cabinet(text: str, name: str) -> Cabinet:
     except (ValueError, RecursionError) as error:  # tomllib's own error is a ValueError; so are too long numbers
         words = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise SiteFileError([f"{name}: not TOML: {words[:200]}"]) from error
-    cabinet = _read_cabinet(Table(problems, "", values))
+    cabinet = _read_cabinet(Table(problems, "", values), name)
     if problems.lines:
         raise SiteFileError(problems.lines)
     return cabinet
 
 
-def _read_cabinet(root: Table) -> Cabinet:
+def _read_cabinet(root: Table, name_of_file: str) -> Cabinet:
     city, gateway, name = _read_site(root.table("site"))
     broker, silence_ms = _read_fleet(root.table("fleet", optional=True))
     poll_ms, profiles, state = _read_agent(root.table("agent", optional=True))
@@ -68,7 +68,7 @@ def _read_cabinet(root: Table) -> Cabinet:
     equipment, links = _read_equipment(root)
     root.end()
     site = Site(city, gateway, name, equipment, silence_ms)
-    return Cabinet(site, links, presence, broker, poll_ms, observe_ms, profiles, state)
+    return Cabinet(site, links, presence, broker, poll_ms, observe_ms, profiles, state, name_of_file)
 
 
 def _read_site(table: Table | None) -> tuple[CityId, GatewayId, str]:
