@@ -2,12 +2,18 @@
 
 import sys
 
-from agent.guard.process import GuardSetupError, run
-from agent.process.entry import Entry
+from agent.guard.lean import leave_out
 
-main = Entry(
-    "guard", "agent.guard", run, GuardSetupError, "The guard controls nothing; the equipment runs its own plan."
-).main
+
+def main(arguments: list[str]) -> int:
+    """Run one site's guard until SIGTERM; return the exit code."""
+    leave_out()
+    from agent.guard.process import GuardSetupError, run
+    from agent.process.entry import Entry
+
+    without = "The guard controls nothing; the equipment runs its own plan."
+    return Entry("guard", "agent.guard", run, GuardSetupError, without).main(arguments)
+
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

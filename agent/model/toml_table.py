@@ -7,7 +7,6 @@ must not use what it built if any problem was noted.
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import TypeVar
 
 from agent.model.identity import is_id
@@ -180,6 +179,8 @@ class Table:
         """Note every key that nobody asked for, with the nearest one that exists."""
         for key in self._values:
             if key not in self._known:
+                from difflib import get_close_matches  # Only for a file that is wrong.
+
                 near = get_close_matches(key, self._known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(dict.fromkeys(self._known))}"
                 self.note(shown(key)[1:-1], f"unknown key; {hint}")

@@ -39,9 +39,9 @@ class LivingGuard:
         """Every systemPatternControl that was SET, in order."""
         return [entry.value for entry in self.signals.controller.control.sets if entry.oid == PATTERN_OID]
 
-    async def start(self) -> None:
-        """Start it and wait until it has seen the junction."""
-        self.process = await launch(self.site)
+    async def start(self, *options: str) -> None:
+        """Start it and wait until it has seen the junction; the options are Python's own."""
+        self.process = await launch(self.site, *options)
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 try:
@@ -93,10 +93,10 @@ class LivingGuard:
         return reply.outcome
 
 
-async def launch(site: Path) -> asyncio.subprocess.Process:
-    """Start a guard on a site file."""
+async def launch(site: Path, *options: str) -> asyncio.subprocess.Process:
+    """Start a guard on a site file; the options are Python's own."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agent.guard", str(site), stderr=asyncio.subprocess.PIPE
+        sys.executable, *options, "-m", "agent.guard", str(site), stderr=asyncio.subprocess.PIPE
     )
 
 
