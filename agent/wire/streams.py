@@ -19,7 +19,7 @@ stays whole (``docs/wire.md``).
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.wire.messages import HASH_BYTES, Batch, Event, StreamHead, Value
 
@@ -133,6 +133,7 @@ class Outbound:
         self.acked_seq = acked_seq
         self.is_forked = False
         self.go_backs = 0
+        self.fresh = 0  # Links produced and not yet matched by one sent, at most a window.
         self._in_flight: deque[tuple[int, bytes]] = deque()
         self._waiting_since_ms: int | None = None
         self._go_back_ms = GO_BACK_MS_MIN
@@ -166,9 +167,10 @@ class Outbound:
 
         Things may have changed while they were fetched: an answer to an outdated question is dropped.
         """
-        if self.want() != want:
+        now = self.want()
+        if now is None or (now.epoch, now.after_seq) != (want.epoch, want.after_seq):
             return []
-        taken = list(links)[: want.limit]
+        taken = list(links)[: min(want.limit, now.limit)]
         previous = want.after_seq
         for link in taken:
             assert link.seq > previous
@@ -249,6 +251,9 @@ class Outbound:
             self.acked_seq = 0
             self.is_forked = False
             self._clear()
+            self.fresh = 0
+        else:
+            self.fresh = min(WINDOW_LINKS, self.fresh + head.seq - self.head.seq)
         assert head.epoch > self.head.epoch or head.seq >= self.head.seq
         self.head = head
 
@@ -302,7 +307,11 @@ class Pacer:
 
 
 class Lanes:
-    """Which stream goes next: strict priority, backlog paced."""
+    """Which stream goes next: strict priority, backlog paced.
+
+    For each link a stream produces it may send one unpaced, as if it had no backlog: only catching up is paced. So a
+    stream that produces faster than the pace still catches up, and costs the others no more than it would without.
+    """
 
     def __init__(self, outbounds: Iterable[Outbound], pacer: Pacer) -> None:
         self._outbounds = sorted(outbounds, key=lambda each: PRIORITY.index(each.stream))
@@ -317,13 +326,19 @@ class Lanes:
         backlog_may_go = self._pacer.wait_ms(now_ms) == 0
         for outbound in self._outbounds:
             want = None if outbound.stream in away else outbound.want()
-            if want is not None and (backlog_may_go or not self._is_paced(outbound)):
+            if want is None:
+                continue
+            if backlog_may_go or not self._is_paced(outbound):
                 return want
+            if outbound.fresh:
+                return replace(want, limit=min(want.limit, outbound.fresh))
         return None
 
     def spent(self, outbound: Outbound, size_bytes: int) -> None:
-        """Account for what was sent."""
-        if self._is_paced(outbound):
+        """Account for one link sent."""
+        if outbound.fresh:
+            outbound.fresh -= 1
+        elif self._is_paced(outbound):
             self._pacer.spend(size_bytes)
 
     def wait_ms(self, now_ms: int) -> int | None:
