@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all: -r
 EDITABLE := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
-CODE := agent drivers fleet simulators
+CODE := agent drivers fleet simulators benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
