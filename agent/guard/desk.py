@@ -18,6 +18,7 @@ from agent.wire.local import (
     Failed,
     GetEquipment,
     GetLog,
+    GetSafetyPage,
     GetSafetyRecords,
     GetStatus,
     GetWhy,
@@ -26,6 +27,7 @@ from agent.wire.local import (
     Rehearse,
     Reply,
     Request,
+    SafetyPage,
     SafetyRecords,
     Status,
     Submit,
@@ -36,6 +38,7 @@ from agent.wire.messages import Value
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
+PAGE_LINKS_MAX = 64  # read by the thread that also writes: an export must not keep a latch from the disk
 
 
 class Desk:
@@ -84,6 +87,8 @@ class Desk:
                 return LogIs(newest_that_fit(await self._records.log(equipment, limit)))
             case GetSafetyRecords():
                 return await self._safety_records(request)
+            case GetSafetyPage(after=after, limit=limit):
+                return await self._safety_page(after, limit)
             case TellFleetSeen(topic=topic, sealed=sealed):
                 return await self._fleet_seen(topic, sealed)
 
@@ -159,6 +164,16 @@ class Desk:
                 break
             records.append((seq, sealed))
         return SafetyRecords(self._records.head, self._records.acked, records)
+
+    async def _safety_page(self, after: int, limit: int) -> SafetyPage:
+        page = await self._records.page(after, min(limit, PAGE_LINKS_MAX))
+        links, total = [], 0
+        for number, sealed in page.rows:
+            total += len(sealed)
+            if total > REPLY_BYTES_MAX:
+                break
+            links.append((number, sealed))
+        return SafetyPage(page.newest_id, links)
 
     async def _fleet_seen(self, topic: str, sealed: bytes) -> Reply:
         try:

@@ -16,6 +16,7 @@ from agent.guard.lane import Lane, Taken
 from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.ledger import Ledger
 from agent.ledger.recovery import ALL_EQUIPMENT
+from agent.ledger.tables import Page
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
 from agent.safety.latch import Latch
@@ -204,6 +205,14 @@ class Records:
         """
         links = await self._read(lambda ledger: ledger.sealed_after(STREAM, epoch, seq, limit))
         return [(link.seq, link.sealed) for link in links]
+
+    async def page(self, after_id: int, limit: int) -> Page:
+        """Sealed links of all epochs in the order they were sealed.
+
+        Raises:
+            LedgerError: the disk cannot be read.
+        """
+        return await self._read(lambda ledger: ledger.page(STREAM, after_id, limit))
 
     def _begin(self, work: Callable[[Ledger], object] = lambda _ledger: None) -> "asyncio.Future[Heads] | None":
         """Hand one transaction to the ledger's thread, with every latch and event that is not on disk yet."""

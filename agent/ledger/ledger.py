@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from agent.ledger import recovery, room, tables
 from agent.ledger.errors import LedgerError, UnsealableError
@@ -29,7 +28,8 @@ from agent.ledger.linking import (
     payload_of,
 )
 from agent.ledger.recovery import Damage
-from agent.ledger.tables import Stand
+from agent.ledger.stamps import Clock
+from agent.ledger.tables import Page, Stand
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.observation import ClockQuality, PointValue
 from agent.safety.latch import Latch
@@ -58,19 +58,6 @@ QUOTA_BYTES = 64 * 2**20
 LOG_LINKS_SCANNED_MAX = 4_000
 RAISE_INTERVAL_MS = 60_000
 """Two cabinets with one identity fork each other for ever: not faster than this."""
-
-
-class Clock(Protocol):
-    """Where stamps come from; ``agent.process.clock.Clock`` is one."""
-
-    def now_ms(self) -> int:
-        """Monotonic milliseconds."""
-
-    def unix_ms(self) -> int:
-        """Unix milliseconds."""
-
-    def quality(self) -> ClockQuality:
-        """How far ``unix_ms`` may be believed."""
 
 
 class Ledger:
@@ -193,6 +180,10 @@ class Ledger:
         if epoch != self._stands[stream].epoch:
             return []
         return tables.links_after(self._database, stream, epoch, seq, limit)
+
+    def page(self, stream: str, after_id: int, limit: int) -> Page:
+        """Links of all epochs kept, in the order they were sealed; ``after_id`` 0 for the oldest."""
+        return tables.page_after(self._database, stream, after_id, limit)
 
     def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
         """The hash of one link, None if it is not kept."""

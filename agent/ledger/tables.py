@@ -76,6 +76,18 @@ class Stand:
         return StreamHead(self.stream, self.epoch, self.acked_seq, self.acked_hash)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some links of a stream in the order they were sealed, whatever their epoch.
+
+    Args:
+        newest_id: of the newest link there is. rows: (id, envelope); a page without rows is behind the last.
+    """
+
+    newest_id: int
+    rows: list[tuple[int, bytes]]
+
+
 def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the database, for this process alone.
 
@@ -154,6 +166,15 @@ def links_after(database: sqlite3.Connection, stream: str, epoch: int, seq: int,
         (stream, epoch, seq, limit),
     )
     return [Link(*row) for row in rows]
+
+
+def page_after(database: sqlite3.Connection, stream: str, after_id: int, limit: int) -> Page:
+    """The links that were added to a stream after the one with this id."""
+    newest = database.execute("SELECT COALESCE(MAX(id), 0) FROM links WHERE stream=?", (stream,)).fetchone()[0]
+    rows = database.execute(
+        "SELECT id, sealed FROM links WHERE stream=? AND id>? ORDER BY id LIMIT ?", (stream, after_id, limit)
+    )
+    return Page(int(newest), [(int(row[0]), bytes(row[1])) for row in rows])
 
 
 def hash_at(database: sqlite3.Connection, stream: str, epoch: int, seq: int) -> bytes | None:

@@ -24,6 +24,7 @@ from agent.wire.local import (
     Failed,
     GetEquipment,
     GetLog,
+    GetSafetyPage,
     GetSafetyRecords,
     GetStatus,
     GetWhy,
@@ -85,7 +86,7 @@ class Desk:
                     return await self._why(EquipmentId(id_))
                 case GetLog():
                     return await self._log(request)
-                case GetSafetyRecords() | TellFleetSeen():
+                case GetSafetyRecords() | GetSafetyPage() | TellFleetSeen():
                     return Failed("ask the guard itself: guard.sock")
         except PeerDownError as error:
             return Failed(fitting_text(f"{error}; the equipment under guard runs its own plan"))

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from agent.ledger.errors import LedgerError
-from agent.ledger.ledger import TAIL_LINKS, Clock, Ledger
+from agent.ledger.ledger import TAIL_LINKS, Ledger
 from agent.ledger.recovery import Damage
+from agent.ledger.stamps import Clock
 from agent.model.observation import PointValue
 from agent.wire.keyfile import Signer
 from agent.wire.local import LogEntry

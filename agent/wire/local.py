@@ -10,7 +10,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent.wire.errors import MessageError
-from agent.wire.messages import CommandMessage, Id, Milliseconds, Name, Nonce, Outcome, StreamHead, Text, Value
+from agent.wire.messages import (
+    U32,
+    U63,
+    CommandMessage,
+    Id,
+    Milliseconds,
+    Name,
+    Nonce,
+    Outcome,
+    StreamHead,
+    Text,
+    Value,
+)
 
 FRAME_BYTES_MAX = 262_144
 LENGTH_BYTES = 4
@@ -65,8 +77,19 @@ class Rehearse(Struct, array_like=True, frozen=True, tag="rehearse"):
 class GetSafetyRecords(Struct, array_like=True, frozen=True, tag="records"):
     """Sealed links of the guard's safety stream after ``after_seq`` of ``epoch``, oldest first."""
 
-    epoch: int
-    after_seq: int
+    epoch: U32
+    after_seq: U63
+    limit: Limit
+
+
+class GetSafetyPage(Struct, array_like=True, frozen=True, tag="page"):
+    """Sealed links of the guard's safety stream in the order they were sealed, those of older epochs included.
+
+    Args:
+        after: the last one had; 0 for the oldest.
+    """
+
+    after: U63
     limit: Limit
 
 
@@ -81,7 +104,9 @@ class TellFleetSeen(Struct, array_like=True, frozen=True, tag="fleet-seen"):
     sealed: Sealed
 
 
-Request = GetStatus | GetEquipment | GetWhy | GetLog | Submit | Rehearse | GetSafetyRecords | TellFleetSeen
+Request = (
+    GetStatus | GetEquipment | GetWhy | GetLog | Submit | Rehearse | GetSafetyRecords | GetSafetyPage | TellFleetSeen
+)
 
 
 class Status(Struct, array_like=True, frozen=True, tag="status-is"):
@@ -203,6 +228,18 @@ class SafetyRecords(Struct, array_like=True, frozen=True, tag="records-are"):
     records: list[tuple[int, Sealed]]
 
 
+class SafetyPage(Struct, array_like=True, frozen=True, tag="page-is"):
+    """Reply to GetSafetyPage.
+
+    Args:
+        newest: what ``after`` will be at the end of all pages, as of now.
+        links: numbers for ``after``, which rise and say nothing else, and envelopes. Without any, there are no more.
+    """
+
+    newest: int
+    links: list[tuple[int, Sealed]]
+
+
 class Noted(Struct, array_like=True, frozen=True, tag="noted"):
     """Reply to TellFleetSeen."""
 
@@ -217,7 +254,7 @@ class Failed(Struct, array_like=True, frozen=True, tag="failed"):
     text: Text
 
 
-Reply = Status | EquipmentIs | LogIs | WhyIs | OutcomeIs | SafetyRecords | Noted | Failed
+Reply = Status | EquipmentIs | LogIs | WhyIs | OutcomeIs | SafetyRecords | SafetyPage | Noted | Failed
 
 _ENCODER = msgspec.msgpack.Encoder()
 _REQUESTS: msgspec.msgpack.Decoder[object] = msgspec.msgpack.Decoder(Request)

@@ -1,0 +1,18 @@
+"""Where the stamps of records come from."""
+
+from typing import Protocol
+
+from agent.model.observation import ClockQuality
+
+
+class Clock(Protocol):
+    """The time of this process; ``agent.process.clock.Clock`` is one."""
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds."""
+
+    def unix_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def quality(self) -> ClockQuality:
+        """How far ``unix_ms`` may be believed."""
