@@ -1,7 +1,7 @@
-// The gateways, in a dialog over the page: link, when last heard, what they still hold, what was not believed of them.
+// The gateways, in a dialog over the page: link, when last heard, what they still hold and why, what was not believed.
 
 import { badge, el, fill } from "./dom.js";
-import { spaced, time } from "./words.js";
+import { shortfalls, spaced, time } from "./words.js";
 
 const LINKS = { up: ["ok", "●"], lost: ["alarm", "▲"], never: ["plain", "○"] };
 const TITLES = ["Gateway", "Link", "Last heard", "Mode", "Backlog", "Rejected", "Software"];
@@ -37,13 +37,14 @@ export class GatewayBoard {
   #row(gateway) {
     const link = this.district.live ? badge(...(LINKS[gateway.link] ?? LINKS.lost), gateway.link) : badge("stale", "○", `was ${gateway.link}`);
     const held = Object.entries(gateway.held ?? {}).map(([stream, why]) => el("div", {}, badge("alarm", "■", `stream ${stream} stopped: ${why}`)));
+    const short = shortfalls(gateway).map((sentence) => el("div", {}, badge("warn", "◐", sentence)));
     const pick = () => {
       this.node.close();
       this.onPick(gateway.id);
     };
     return el(
       "tr", {},
-      el("th", { scope: "row" }, el("button", { type: "button", class: "link", on: { click: pick } }, gateway.name || gateway.id), el("div", { class: "quiet" }, gateway.id), held),
+      el("th", { scope: "row" }, el("button", { type: "button", class: "link", on: { click: pick } }, gateway.name || gateway.id), el("div", { class: "quiet" }, gateway.id), held, short),
       [link, time(gateway.last_seen_ms), spaced(gateway.mode || "–"), gateway.backlog ?? "–", gateway.rejected ?? "–", gateway.software || "–"].map((cell) => el("td", {}, cell)),
     );
   }

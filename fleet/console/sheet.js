@@ -6,7 +6,7 @@ import { CommandPanel } from "./commands.js";
 import { badge, el, fill, setText } from "./dom.js";
 import { eventItem } from "./events.js";
 import { groups } from "./kinds.js";
-import { QUALITIES, STALE, age, qualitySymbol, spaced, time, valueWithUnit } from "./words.js";
+import { QUALITIES, STALE, age, qualitySymbol, shortfalls, spaced, time, valueWithUnit } from "./words.js";
 
 const EVENTS_SHOWN = 20;
 const ASPECT_WORDS = { R: "red", Y: "yellow", G: "green", "-": "dark" };
@@ -100,7 +100,7 @@ export class Sheet {
   #showState(equipment, state) {
     const link = this.district.linkOf(equipment);
     const live = state.quality < STALE;
-    const why = !this.district.live ? "this page has no connection to the manager" : link === "lost" ? "its gateway is lost" : link === "never" ? "its gateway was never connected" : "the cabinet does not hear it";
+    const why = !this.district.live ? "this page has no connection to the manager" : link === "lost" ? "its gateway is lost" : link === "never" ? "its gateway was never connected" : quiet(this.district.gateways.get(equipment.gateway));
     const forMs = live ? 0 : Math.floor(state.silentMs / 1000) * 1000;
     const latch = equipment.latch;
     const cause = equipment.mode_cause ?? equipment.cause ?? "";
@@ -169,6 +169,12 @@ export class Sheet {
     const items = this.events.map((event) => eventItem(event, () => {}, false));
     fill(this.eventList, items.length ? items : el("li", { class: "quiet" }, "None recorded."));
   }
+}
+
+/** Why there may be no present value although the gateway is up. */
+function quiet(gateway) {
+  const short = shortfalls(gateway);
+  return short.length ? `the cabinet does not hear it, or what it heard has not arrived: ${short.join("; ")}` : "the cabinet does not hear it";
 }
 
 function fact(name, text) {

@@ -82,3 +82,12 @@ export function valueWithUnit(name, raw) {
 export function spaced(word) {
   return String(word ?? "").replace(/[-_]/g, " ");
 }
+
+/** Why what a gateway told last may not be all there is, one sentence each; nothing if it keeps up. */
+export function shortfalls(gateway) {
+  const unsealed = gateway?.unsealed ?? 0;
+  return [
+    ...Object.entries(gateway?.behind ?? {}).map(([stream, why]) => `stream ${stream} is behind: ${why}`),
+    ...(unsealed ? [`its disk does not take ${unsealed} ${unsealed === 1 ? "record, which waits" : "records, which wait"} in its memory`] : []),
+  ];
+}

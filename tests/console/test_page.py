@@ -299,6 +299,29 @@ async def test_the_table_and_the_sheet_work_by_keyboard_alone(console: Console) 
     await expect(row(page, "gw-darcy/bollard-liberte-2")).to_be_focused()
 
 
+async def test_a_gateway_that_does_not_keep_up_says_so_in_the_board_and_on_the_sheet(
+    console: Console, canned: CannedFleet
+) -> None:
+    gateway = next(each for each in canned.district["gateways"] if each["id"] == "gw-darcy")
+    gateway |= {"behind": {"state": "12 batches it has sealed have not arrived"}, "unsealed": 1}
+    for equipment in canned.district["equipment"]:
+        for point in equipment["points"].values():
+            point["quality"] = 2
+    page = await console.open()
+    await row(page, "gw-darcy/bollard-liberte-2").click()
+    status = page.locator(".sheet .status")
+    await expect(status).to_contain_text("has not arrived: stream state is behind: 12 batches it has sealed")
+    await expect(status).to_contain_text("its disk does not take 1 record, which waits in its memory")
+    await page.locator(".figure").click()
+    line = page.locator("#gateways tr", has_text="gw-darcy")
+    await expect(line).to_contain_text("stream state is behind: 12 batches it has sealed have not arrived")
+    await expect(line).to_contain_text("its disk does not take 1 record")
+    gateway |= {"behind": {}, "unsealed": 0}
+    canned.publish("gateway", gateway)
+    await expect(line).not_to_contain_text("behind")
+    await expect(line).not_to_contain_text("disk")
+
+
 async def test_the_gateways_are_told_one_by_one(console: Console) -> None:
     page = await console.open()
     await page.locator(".figure").click()
