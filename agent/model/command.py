@@ -117,8 +117,49 @@ class ResetLatch:
     origin: Origin
 
 
+@dataclass(frozen=True, slots=True)
+class PriorityRequest:
+    """Ask a junction to favour one vehicle. No verb says this yet: its driver comes later (SR-15).
+
+    Args:
+        vehicle: who asks, 1 or more.
+        level: 1 is the weakest; the junction's ceiling is commissioned.
+        presence_ms: how long the vehicle may be waited for.
+    """
+
+    equipment: EquipmentId
+    origin: Origin
+    vehicle: int
+    level: int
+    presence_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTemplate:
+    """Show a commissioned text until the lease ends. No verb says this yet: its driver comes later (SR-18).
+
+    Args:
+        crc: of the message as it will be activated.
+    """
+
+    equipment: EquipmentId
+    origin: Origin
+    template: int
+    crc: int
+    lease_ms: int
+
+
 Command = (
-    SelectPlan | RequestFlash | ReleaseJunction | LowerBollard | RaiseBollard | SetLevel | ReleaseLevel | ResetLatch
+    SelectPlan
+    | RequestFlash
+    | ReleaseJunction
+    | LowerBollard
+    | RaiseBollard
+    | SetLevel
+    | ReleaseLevel
+    | ResetLatch
+    | PriorityRequest
+    | ShowTemplate
 )
 
 COMMAND_CLASS: dict[type, CommandClass] = {
@@ -130,4 +171,6 @@ COMMAND_CLASS: dict[type, CommandClass] = {
     SetLevel: CommandClass.R1_BOUNDED,
     ReleaseLevel: CommandClass.R1_BOUNDED,
     ResetLatch: CommandClass.R4_CONFIGURATION,
+    PriorityRequest: CommandClass.R1_BOUNDED,
+    ShowTemplate: CommandClass.R1_BOUNDED,
 }

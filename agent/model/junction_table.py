@@ -1,12 +1,12 @@
 """Junctions of a site file: groups, conflict matrix, intergreens.
 
-Source of the limits: docs/safety.md SR-04, SR-05, SR-06, SR-09.
+Source of the limits: docs/safety.md SR-04, SR-05, SR-06, SR-07, SR-09, SR-16.
 """
 
 import re
 from collections.abc import Mapping
 
-from agent.model.equipment import ALL_RED_MS_MIN, GroupKind, Junction, Position, SignalGroup
+from agent.model.equipment import ALL_RED_MS_MIN, RED_MS_MAX, GroupKind, Junction, Position, SignalGroup
 from agent.model.identity import EquipmentId, PlanNumber, SignalGroupNumber
 from agent.model.toml_table import Table, shown
 
@@ -18,6 +18,9 @@ YELLOW_S_MIN, YELLOW_S_MAX = 3, 10  # SR-04: 3 s is the floor in town; pedestria
 INTERGREEN_S_MAX = 60
 ALL_RED_S_MAX = 10
 CLEARING_M = (1, 200)
+RED_S_MAX = (10, 3600)  # SR-07
+CALL_PHASE_MAX = 64
+CONFIGURATION_ID_MAX = 0xFFFF  # globalSetIDParameter
 STAGES_MAX = 64
 UNREADABLE = 0  # stands in for a group number that could not be read
 
@@ -40,6 +43,9 @@ def read_junction_keys(table: Table, id_: EquipmentId, name: str, position: Posi
         stages=_read_stages(table, groups),
         red_supervised=_read_red_supervision(table, groups),
         all_red_ms_min=table.ms("all_red_s_min", 0, ALL_RED_S_MAX, default_ms=ALL_RED_MS_MIN),
+        red_ms_max=table.ms("red_max_s", *RED_S_MAX, default_ms=RED_MS_MAX),
+        configuration_id=_read_configuration_id(table),
+        red_yellow_allowed=_read_flag(table, "red_yellow_allowed", default=False),
     )
 
 
@@ -63,16 +69,34 @@ def _read_group(table: Table) -> SignalGroup:
         return GroupKind(found) if found in words else None
 
     kind = table.take("kind", f"one of {', '.join(words)}", GroupKind.VEHICLE, read)
+    number = SignalGroupNumber(table.whole("number", 1, GROUP_MAX, "group number", stand_in=UNREADABLE))
+    # SR-07: on most controllers vehicle phase n shows on channel n. Others are said, or nothing is claimed of them.
+    call_phase = number if kind is GroupKind.VEHICLE else 0
     group = SignalGroup(
-        number=SignalGroupNumber(table.whole("number", 1, GROUP_MAX, "group number", stand_in=UNREADABLE)),
+        number=number,
         name=table.text("name"),
         kind=kind,
         green_ms_min=table.ms("green_min_s", *GREEN_S),
         yellow_ms_min=table.ms("yellow_min_s", 0 if kind is GroupKind.PEDESTRIAN else YELLOW_S_MIN, YELLOW_S_MAX),
         clearing_mm=_read_clearing(table),
+        has_red=_read_flag(table, "has_red", default=True),
+        call_phase=table.whole("call_phase", 0, CALL_PHASE_MAX, "phase number (0 for none)", default=call_phase),
     )
     table.end()
     return group
+
+
+def _read_flag(table: Table, key: str, *, default: bool) -> bool:
+    return table.take(
+        key, "true or false", default, lambda found: found if isinstance(found, bool) else None, optional=True
+    )
+
+
+def _read_configuration_id(table: Table) -> int | None:
+    """SR-16: without it, the value first seen is remembered."""
+    if not table.has("configuration_id"):
+        return None
+    return table.whole("configuration_id", 0, CONFIGURATION_ID_MAX, "globalSetIDParameter")
 
 
 def _read_clearing(table: Table) -> int:

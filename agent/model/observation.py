@@ -1,5 +1,6 @@
 """What was seen, when, and how far to believe it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -42,6 +43,20 @@ class PointValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """Who asks for a green, by the controller's phases: phase n at bit n-1 of a mask, None where it does not tell.
+
+    Args:
+        at_ms: monotonic time the reply arrived. delay_ms: from sending the question to ``at_ms``.
+    """
+
+    at_ms: int
+    vehicles: int | None
+    pedestrians: int | None
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JunctionObserved:
     """One consistent reading of a signal controller: everything came in one PDU.
 
@@ -55,6 +70,8 @@ class JunctionObserved:
         backup_time_s: unitBackupTime, last read; None while unknown.
         delay_ms: from sending the question to ``at_ms``: the signals showed this at some moment in between. The observer
             needs it so that a slow reply never looks like a short yellow.
+        calls: as last asked for, seldom and in a question of their own; None if the controller does not tell.
+        configuration_id: globalSetIDParameter, last read; None if it cannot be read.
     """
 
     equipment: EquipmentId
@@ -67,6 +84,8 @@ class JunctionObserved:
     pattern: int
     backup_time_s: int | None
     delay_ms: int = 0
+    calls: Calls | None = None
+    configuration_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,8 @@ class BollardObserved:
     Args:
         loops_free_since_ms: monotonic time since when both loops are seen free; None while occupied or unknown.
         heartbeat_at_ms: monotonic time when the PLC's heartbeat last changed; None until it has changed once.
+        took_ms: from ``at_ms`` to the end of the reading: what it says was true at some moment in between.
+        beacon_on, efo_active: None where the profile has no such point.
     """
 
     equipment: EquipmentId
@@ -99,6 +120,9 @@ class BollardObserved:
     position_percent: int
     loops_free_since_ms: int | None
     heartbeat_at_ms: int | None
+    took_ms: int = 0
+    beacon_on: bool | None = None
+    efo_active: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +132,7 @@ class SegmentObserved:
     Args:
         dark: the photocell's word; None if it has none or cannot be believed, which counts as night.
         local_override: the manual switch on the contactor is on.
+        lux: what the photocell measures; None where the module does not tell.
     """
 
     equipment: EquipmentId
@@ -118,9 +143,29 @@ class SegmentObserved:
     dark: bool | None
     local_override: bool
     breaker_tripped: bool
+    lux: int | None = None
 
 
-Observed = JunctionObserved | BollardObserved | SegmentObserved
+@dataclass(frozen=True, slots=True)
+class DisplayObserved:
+    """One reading of a text display (NTCIP 1203).
+
+    Args:
+        is_local: dmsControlMode is local: somebody holds it.
+        crcs: template number -> CRC of the message the display itself holds under it.
+        loss_minutes: dmsTimeCommLoss; 0 switches it off, None if not read.
+        loss_message: a message for the loss of communication is set.
+    """
+
+    equipment: EquipmentId
+    at_ms: int
+    is_local: bool
+    crcs: Mapping[int, int]
+    loss_minutes: int | None
+    loss_message: bool
+
+
+Observed = JunctionObserved | BollardObserved | SegmentObserved | DisplayObserved
 
 
 @dataclass(frozen=True, slots=True)
