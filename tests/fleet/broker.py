@@ -1,6 +1,7 @@
 """Brokers of our own for one test each, on free ports of 127.0.0.1."""
 
 import contextlib
+import secrets
 import socket
 import subprocess
 import sys
@@ -34,13 +35,19 @@ max_inflight_messages 0
 """
 RUN_IOTCORE = "import logging, sys; logging.disable(50); from iotcore import Broker; Broker(config_path=sys.argv[1]).run_forever()"
 START_S = 20.0
+PORTS = range(16_000, 32_000)
 
 
 def free_port() -> int:
-    """A port nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody uses at the moment.
+
+    Below those the kernel gives to connections going out: one of them could take it before our program does.
+    """
+    while True:  # Until one is free: there are thousands.
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -93,11 +94,11 @@ async def running(folder: Path, trust_folder: Path, port: int, fleet: str = "con
     link = FleetLink(room, Broker("127.0.0.1", port))
     ready = asyncio.Event()
     web = WebServer(make_app(room, Origins()), ready.set)
-    web.config.port = broker.free_port()
-    url = f"http://127.0.0.1:{web.config.port}"
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(base_url=url, timeout=20) as http:
         inside = [tasks.create_task(room.run()), tasks.create_task(link.run())]
-        serving = tasks.create_task(web.serve())
+        serving = tasks.create_task(web.serve(sockets=[listening]))
         async with asyncio.timeout(10):
             await ready.wait()
             while not room.link.is_connected:  # noqa: ASYNC110 - looks from outside
@@ -110,6 +111,7 @@ async def running(folder: Path, trust_folder: Path, port: int, fleet: str = "con
             await asyncio.wait([serving], timeout=5)
             for task in inside:
                 task.cancel()
+            listening.close()
 
 
 @pytest.fixture
