@@ -18,6 +18,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from fleet.api import make_app
 from fleet.control_room import ControlRoom
 from fleet.errors import FolderError
+from fleet.exhaustion import Exhaustion
 from fleet.folder import Trust, owned, read_trust
 from fleet.link import Broker, FleetLink, read_broker
 from fleet.origin import Origins
@@ -53,6 +54,7 @@ class WebServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
+            backlog=BACKLOG,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -82,6 +84,7 @@ async def serve(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(Exhaustion())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     broker = read_broker(settings.broker, settings.folder)

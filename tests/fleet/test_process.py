@@ -1,6 +1,8 @@
 """``armoire-fleet`` as a process: start, stop, command line, brokers that come and go."""
 
+import contextlib
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -19,11 +21,24 @@ from tests.fleet.process import process
 from tests.fleet.standin import StandIn
 
 
+def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.02)
+
+
+def wait_connected(url: str) -> None:
+    """Until the manager has found its broker."""
+    wait_for(lambda: httpx.get(f"{url}/api/health", timeout=10).json()["broker"] == "connected")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_within_two_seconds_with_a_browser_listening(
     tmp_path: Path, trust_folder: Path, broker_port: int, number: int
 ) -> None:
     with process(tmp_path, trust_folder, broker_port) as manager:
+        wait_connected(manager.url)  # It listens before it has found its broker, and must not be stopped in between.
         with httpx.stream("GET", f"{manager.url}/api/stream", timeout=10) as response:
             next(response.iter_lines())
             started_s = time.monotonic()
@@ -32,6 +47,31 @@ def test_it_stops_within_two_seconds_with_a_browser_listening(
             assert time.monotonic() - started_s < 2
         lines = [json.loads(line) for line in (tmp_path / "fleet.log").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["started", "broker.up", "stopped"]
+
+
+def test_without_a_free_descriptor_it_says_so_once_and_serves_when_there_is_one(
+    tmp_path: Path, trust_folder: Path, broker_port: int
+) -> None:
+    with process(tmp_path, trust_folder, broker_port) as manager:
+        wait_connected(manager.url)
+        with contextlib.ExitStack() as crowd, httpx.Client(base_url=manager.url, timeout=10) as before:
+            assert before.get("/api/health").json()["status"] == "ok"
+            pid = manager.popen.pid
+            used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
+            host, port = manager.url.removeprefix("http://").split(":")
+            for _ in range(40):
+                crowd.enter_context(socket.create_connection((host, int(port)), 5))
+            log = tmp_path / "fleet.log"
+            wait_for(lambda: "resources.exhausted" in log.read_text())
+            assert before.get("/api/health").json()["broker"] == "connected"
+            for path in ("/", "/api/events", "/app.js", "/api/gateways"):
+                before.get(path)
+            time.sleep(2.5)  # Two more rounds of asyncio's own.
+        assert httpx.get(f"{manager.url}/api/health", timeout=10).json()["status"] == "ok"
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines][:3] == ["started", "broker.up", "resources.exhausted"]
+    assert len(lines) == 3, lines
 
 
 async def test_the_command_line_reads_and_commands_a_running_manager(
