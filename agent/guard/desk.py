@@ -1,6 +1,6 @@
 """The guard's desk: answers the local socket. Nobody it answers to is trusted with more than a question."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from agent.guard.guarded import Guarded
 from agent.guard.records import Records
@@ -53,6 +53,7 @@ class Desk:
         surroundings: Surroundings,
         clock: Clock,
         figures: Callable[[], dict[str, Value]],
+        concerns: Callable[[], Iterable[str]],
         pid: int,
     ) -> None:
         self._site = site
@@ -62,6 +63,7 @@ class Desk:
         self._surroundings = surroundings
         self._clock = clock
         self._figures = figures
+        self._concerns = concerns
         self._pid = pid
 
     async def answer(self, request: Request) -> Reply:
@@ -111,6 +113,7 @@ class Desk:
         )
 
     def _warnings(self) -> Iterator[str]:
+        yield from map(fitting_text, self._concerns())
         for guarded in self._guarded.values():
             if latch := guarded.latch:
                 yield fitting_text(

@@ -6,21 +6,23 @@ import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from agent.guard.beat import Beat
 from agent.guard.bollard import BollardGuard
 from agent.guard.desk import Desk
 from agent.guard.executor import GuardExecutor
 from agent.guard.guarded import Guarded
 from agent.guard.presence import PresenceWatch
+from agent.guard.realtime import Lack, claim, settle
 from agent.guard.records import STREAM, Records
 from agent.guard.surroundings import Surroundings
 from agent.ledger.errors import LedgerError
 from agent.ledger.ledger import Ledger
 from agent.model.equipment import Bollard, Junction
 from agent.model.identity import EquipmentId
-from agent.model.site import Address, Cabinet, ModbusLink, SnmpLink
+from agent.model.site import Address, Cabinet, ModbusLink, Realtime, SnmpLink
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
-from agent.process.liveness import Liveness, notify
+from agent.process.liveness import Liveness, notify, watchdog_period_s
 from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
 from agent.process.trustfiles import read_trust
@@ -34,7 +36,6 @@ from drivers.modbus.line import ModbusLine
 from drivers.modbus.profile import load_profile
 from drivers.modbus.unit import ModbusUnit
 
-LATE_MS = 20  # a tick this late is counted: design.md, soft real time
 SCAN_DEADLINE_MS = 5_000  # a scan loop that has not come round by then is stuck, and systemd restarts us
 WATCHDOG_PERIOD_S = 3.0
 STOP_TIMEOUT_S = 5.0
@@ -67,12 +68,11 @@ class Guard:
         executor = GuardExecutor(site, self.guarded, self.records, clock)
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
         self.gatekeeper = Gatekeeper(site.city, site.gateway, gate, trust.signer, executor, clock)
-        desk = Desk(
-            site, self.guarded, self.gatekeeper, self.records, self.surroundings, clock, self.figures, os.getpid()
-        )
+        told = (self.figures, self.concerns, os.getpid())
+        desk = Desk(site, self.guarded, self.gatekeeper, self.records, self.surroundings, clock, *told)
         self.server = LocalServer(state / "guard.sock", desk.answer, group_of(state))
-        self.late_ticks: dict[str, int] = dict.fromkeys(self.guarded, 0)
-        self.ticks = 0
+        self.beat = Beat()
+        self.lacks: tuple[Lack, ...] = ()
         self.liveness = Liveness()
 
     def _line(self, address: Address) -> ModbusLine:
@@ -119,9 +119,14 @@ class Guard:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        self.take(claim(self._cabinet.realtime, self._cabinet.realtime_priority))
         await self.records.open()
         self.hold_what_may_be_lost()
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
+        for lack in self.lacks:
+            self.records.note("guard.health", "", "", str(lack))
+        settle()
+        self.beat.watch_collector()
         try:
             async with self.gatekeeper.working(), self.server.serving(), asyncio.TaskGroup() as group:
                 scans = [group.create_task(self._scan(key, each), name=key) for key, each in self.guarded.items()]
@@ -133,9 +138,20 @@ class Guard:
                 await stop_all(scans)
             await self._release()
         finally:
+            self.beat.leave_collector()
             for line in self.lines.values():
                 await line.close()
             await self.records.close()
+
+    def take(self, lacks: tuple[Lack, ...]) -> None:
+        """Take note of what the kernel did not grant.
+
+        Raises:
+            GuardSetupError: the site file says that the guard must not run without.
+        """
+        if lacks and self._cabinet.realtime is Realtime.REQUIRED:
+            raise GuardSetupError("; ".join(f"guard.realtime is required: {lack}" for lack in lacks))
+        self.lacks = lacks
 
     def hold_what_may_be_lost(self) -> None:
         """A damaged ledger may have held latches: hold everything until somebody has looked at it on site."""
@@ -154,13 +170,11 @@ class Guard:
         next_ms = self._clock.now_ms()
         while True:  # As long as the process: this is the guard.
             await asyncio.sleep(max(0, next_ms - self._clock.now_ms()) / 1000)
-            if self._clock.now_ms() - next_ms > LATE_MS:
-                self.late_ticks[name] += 1
+            self.beat.begun(self._clock.now_ms() - next_ms)
             await guarded.tick()
-            self.ticks += 1
             now_ms = self._clock.now_ms()
             self.liveness.beat(name, now_ms)
-            next_ms += period_ms * max(1, -(-(now_ms - next_ms) // period_ms))
+            next_ms = self.beat.next_ms(next_ms, now_ms, period_ms)
 
     async def _feed_watchdog(self) -> None:
         notify("READY=1")
@@ -168,7 +182,7 @@ class Guard:
             late = self.liveness.late(self._clock.now_ms())
             notify(f"STATUS=late: {', '.join(late)}" if late else "WATCHDOG=1")
             await self.server.look()
-            await asyncio.sleep(WATCHDOG_PERIOD_S)
+            await asyncio.sleep(watchdog_period_s(WATCHDOG_PERIOD_S))
 
     async def _release(self) -> None:
         try:
@@ -179,9 +193,13 @@ class Guard:
         except TimeoutError:
             return  # The controllers' own watchdogs drop what we could not.
 
+    def concerns(self) -> Iterator[str]:
+        """What of the process itself a technician should know."""
+        yield from map(str, self.lacks)
+
     def figures(self) -> dict[str, Value]:
         """Counters for the status page."""
-        figures: dict[str, Value] = {"ticks": self.ticks, "late ticks": sum(self.late_ticks.values())}
+        figures = self.beat.figures()
         if self.records.failures:
             figures["disk failures"] = self.records.failures
             figures["last disk failure"] = self.records.last_failure

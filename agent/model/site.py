@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 from agent.model.equipment import Equipment
@@ -77,6 +78,15 @@ class Site:
     fleet_silence_ms: int
 
 
+class Realtime(StrEnum):
+    """Whether the guard asks the kernel to run before other processes and to keep its memory."""
+
+    OFF = "off"
+    IF_PERMITTED = "if-permitted"
+    REQUIRED = "required"
+    """It does not start without."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cabinet:
     """The whole site file: the facts, the links, and the gateway's own settings.
@@ -86,6 +96,7 @@ class Cabinet:
         broker: ``mqtt://host:port`` or ``mqtts://host:port``; None runs without a fleet.
         poll_ms: the agent's polling period. observe_ms: the guard's.
         profiles: folder of register maps. state: folder of databases, keys and sockets.
+        realtime: the guard's claim on the processor; realtime_priority: of SCHED_FIFO, 1..49.
         file: name of the site file; its signature lies beside it, as ``<file>.sig``.
     """
 
@@ -98,3 +109,5 @@ class Cabinet:
     profiles: PurePosixPath
     state: PurePosixPath
     file: str = ""
+    realtime: Realtime = Realtime.IF_PERMITTED
+    realtime_priority: int = 10

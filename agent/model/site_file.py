@@ -9,11 +9,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-from agent.model.equipment import Bollard, Equipment, Junction, Lamp, Meter, Points, Position, Segment
+from agent.model.equipment import Bollard, Equipment, Junction, Lamp, Meter, Photocell, Points, Position, Segment
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.junction_table import read_junction_keys
 from agent.model.link_table import address_of, read_modbus, read_modbus_keys, read_snmp
-from agent.model.site import Cabinet, Link, ModbusLink, PresenceInputs, Site
+from agent.model.site import Cabinet, Link, ModbusLink, PresenceInputs, Realtime, Site
 from agent.model.toml_table import Problems, Table, shown
 
 POINT_NAME = r"[a-z0-9_]{1,60}"
@@ -21,7 +21,13 @@ LIGHTING_CLASS = r"[A-Z]{1,2}[0-9]"
 BROKER = r"mqtts?://(?P<address>[^/@\s]+)"
 FLEET_SILENCE_MS = 120_000  # SR-11
 OBSERVE_MS_MAX = 200  # two samples must fit into the 200 ms in which one confirms the other (SR-02)
+REALTIME_PRIORITY, REALTIME_PRIORITY_MAX = 10, 49  # of SCHED_FIFO; Linux runs threaded interrupts at 50
 LOOPS_FREE_S = (2, 60)  # SR-19
+PREWARN_S = (1, 60)  # SR-20
+REVERSE_S = (0.1, 2)  # SR-20: makers reverse within 0.1 s of the input; two samples must fit
+TRAVEL_S = (1, 15)  # SR-22
+PHOTOCELL_DWELL_S = (60, 120)  # LR-06
+LUX_MAX = 1_000
 LEASE_H_MAX = 12.0  # LR-02: the longest override any street may have
 POWER_W_MAX = 2_000
 RESERVED = "fleet"  # the fleet's own place in the topic tree
@@ -64,11 +70,12 @@ def _read_cabinet(root: Table, name_of_file: str) -> Cabinet:
     city, gateway, name = _read_site(root.table("site"))
     broker, silence_ms = _read_fleet(root.table("fleet", optional=True))
     poll_ms, profiles, state = _read_agent(root.table("agent", optional=True))
-    observe_ms, presence = _read_guard(root.table("guard", optional=True))
+    observe_ms, presence, realtime, priority = _read_guard(root.table("guard", optional=True))
     equipment, links = _read_equipment(root)
     root.end()
     site = Site(city, gateway, name, equipment, silence_ms)
-    return Cabinet(site, links, presence, broker, poll_ms, observe_ms, profiles, state, name_of_file)
+    settings = (poll_ms, observe_ms, profiles, state, name_of_file, realtime, priority)
+    return Cabinet(site, links, presence, broker, *settings)
 
 
 def _read_site(table: Table | None) -> tuple[CityId, GatewayId, str]:
@@ -104,9 +111,12 @@ def _read_agent(table: Table | None) -> tuple[int, PurePosixPath, PurePosixPath]
     return poll_ms, PurePosixPath(profiles), PurePosixPath(state)
 
 
-def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None]:
+def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None, Realtime, int]:
     if table is None:
-        return 100, None
+        return 100, None, Realtime.IF_PERMITTED, REALTIME_PRIORITY
+    words = "|".join(Realtime)
+    realtime = Realtime(table.matching("realtime", words, words.replace("|", ", "), Realtime.IF_PERMITTED))
+    priority = table.whole("realtime_priority", 1, REALTIME_PRIORITY_MAX, "priority", default=REALTIME_PRIORITY)
     observe_ms = table.whole("observe_ms", 10, OBSERVE_MS_MAX, "milliseconds", default=100)
     presence = None
     if inputs := table.table("presence", optional=True):
@@ -118,7 +128,7 @@ def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None]:
             inputs.note("local_key", f"the same point as door_open, {shown(local_key)}")
         inputs.end()
     table.end()
-    return observe_ms, presence
+    return observe_ms, presence, realtime, priority
 
 
 def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mapping[EquipmentId, Link]]:
@@ -177,7 +187,15 @@ def _read_junction(table: Table) -> tuple[Equipment, Link | None]:
 
 
 def _read_bollard(table: Table) -> tuple[Equipment, Link | None]:
-    return Bollard(*_read_common(table), table.ms("loops_free_s_min", *LOOPS_FREE_S)), read_modbus(table)
+    bollard = Bollard(
+        *_read_common(table),
+        loops_free_ms_min=table.ms("loops_free_s_min", *LOOPS_FREE_S),
+        prewarn_ms_min=table.ms("prewarn_s_min", *PREWARN_S, default_ms=1_000),
+        reverse_ms_max=table.ms("reverse_s_max", *REVERSE_S, default_ms=500),
+        travel_ms_max=table.ms("travel_s_max", *TRAVEL_S, default_ms=15_000),
+        rises_alone=table.take("rises_alone", "true or false", False, _truth, optional=True),
+    )
+    return bollard, read_modbus(table)
 
 
 def _read_segment(table: Table) -> tuple[Equipment, Link | None]:
@@ -187,11 +205,28 @@ def _read_segment(table: Table) -> tuple[Equipment, Link | None]:
         level_floor_percent=table.whole("level_floor_percent", 1, 100, "percent"),
         night_level_percent=table.whole("night_level_percent", 1, 100, "percent", stand_in=100),
         lease_ms_max=table.ms("lease_h_max", 0.01, LEASE_H_MAX, "hours", default_ms=round(LEASE_H_MAX * 3_600_000)),
+        photocell=_read_photocell(table.table("photocell", optional=True)),
     )
     if segment.night_level_percent < segment.level_floor_percent:
         found = f"{segment.night_level_percent} % is below level_floor_percent, {segment.level_floor_percent} %"
         table.note("night_level_percent", found)
     return segment, read_modbus(table)
+
+
+def _read_photocell(table: Table | None) -> Photocell | None:
+    if table is None:
+        return None
+    dark = table.whole("dark_below_lux", 1, LUX_MAX, "lux", default=35)
+    light = table.whole("light_above_lux", 1, LUX_MAX, "lux", default=70)
+    if light <= dark:
+        table.note("light_above_lux", f"{light} lx is not above dark_below_lux, {dark} lx: the lamps would flicker")
+    photocell = Photocell(dark, light, table.ms("dwell_s", *PHOTOCELL_DWELL_S, default_ms=60_000))
+    table.end()
+    return photocell
+
+
+def _truth(found: object) -> bool | None:
+    return found if isinstance(found, bool) else None
 
 
 def _read_lamp(table: Table) -> tuple[Equipment, Link | None]:

@@ -24,6 +24,12 @@ class Liveness:
         return [name for name, (at_ms, deadline_ms) in self._beats.items() if now_ms - at_ms > deadline_ms]
 
 
+def watchdog_period_s(longest_s: float) -> float:
+    """How often to feed systemd's watchdog: three times in the time its unit says, at least once in ``longest_s``."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    return min(longest_s, int(usec) / 3_000_000) if usec.isdecimal() and int(usec) else longest_s
+
+
 def notify(message: str) -> bool:
     """Tell systemd, if it started us; False if it did not or its queue is full.
 

@@ -4,12 +4,22 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from agent.process.client import LocalClient, PeerDownError
-from agent.wire.local import EquipmentIs, EquipmentView, GetEquipment, GetStatus, OutcomeIs, Status, Submit
+from agent.wire.local import (
+    EquipmentIs,
+    EquipmentView,
+    GetEquipment,
+    GetLog,
+    GetStatus,
+    LogIs,
+    OutcomeIs,
+    Status,
+    Submit,
+)
 from agent.wire.messages import Outcome, Value
 from simulators.cabinet import Cabinet
 from simulators.signal_controller.signal_cabinet import SignalCabinet
@@ -39,9 +49,9 @@ class LivingGuard:
         """Every systemPatternControl that was SET, in order."""
         return [entry.value for entry in self.signals.controller.control.sets if entry.oid == PATTERN_OID]
 
-    async def start(self, *options: str) -> None:
-        """Start it and wait until it has seen the junction; the options are Python's own."""
-        self.process = await launch(self.site, *options)
+    async def start(self, *options: str, before: Callable[[], object] | None = None) -> None:
+        """Start it and wait until it has seen the junction; see ``launch``."""
+        self.process = await launch(self.site, *options, before=before)
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 try:
@@ -69,6 +79,12 @@ class LivingGuard:
         assert isinstance(reply, Status)
         return reply
 
+    async def log(self, kind: str) -> list[str]:
+        """The texts of its sealed events of one kind, oldest first."""
+        reply = await self.client.ask(GetLog("", 500))
+        assert isinstance(reply, LogIs)
+        return [entry.text for entry in reply.entries if entry.kind == kind]
+
     async def view(self) -> EquipmentView:
         """What it shows of the junction."""
         reply = await self.client.ask(GetEquipment(J))
@@ -93,10 +109,15 @@ class LivingGuard:
         return reply.outcome
 
 
-async def launch(site: Path, *options: str) -> asyncio.subprocess.Process:
-    """Start a guard on a site file; the options are Python's own."""
+async def launch(site: Path, *options: str, before: Callable[[], object] | None = None) -> asyncio.subprocess.Process:
+    """Start a guard on a site file.
+
+    Args:
+        options: Python's own. before: called in the new process before its program.
+    """
+    arguments = (*options, "-m", "agent.guard", str(site))
     return await asyncio.create_subprocess_exec(
-        sys.executable, *options, "-m", "agent.guard", str(site), stderr=asyncio.subprocess.PIPE
+        sys.executable, *arguments, stderr=asyncio.subprocess.PIPE, preexec_fn=before
     )
 
 
