@@ -27,6 +27,7 @@ GROUPS = {
     "lamp": "Hold lighting segments at a level, or let them go.",
     "bollard": "Lower or raise bollards.",
     "junction": "Select a plan, ask for yellow flash, or let a junction go.",
+    "guard": "Run the guard alone, or read and check its black box.",
 }
 
 
@@ -141,6 +142,24 @@ COMMANDS = (
         "processes:guard",
         "Run the guard alone, as its systemd unit does.",
         "armoire guard configs/sites/gw-liberation.toml",
+    ),
+    _entry(
+        "guard log",
+        "guard_log:log",
+        "The guard's sealed records: trips, latches, commands and who gave them.",
+        "armoire guard log --equipment j-republique --since 2h",
+    ),
+    _entry(
+        "guard export",
+        "guard_export:export",
+        "Write the guard's sealed records to a file anybody can check.",
+        "armoire guard export blackbox.bin --dry-run",
+    ),
+    _entry(
+        "guard verify",
+        "guard_verify:verify_file",
+        "Check such a file offline; the first bad record is named.",
+        "armoire guard verify blackbox.bin --keys build/run/trust",
     ),
     _entry(
         "agent",

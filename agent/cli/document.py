@@ -72,7 +72,7 @@ def status(view: Status) -> Json:
     }
 
 
-def entry(event: LogEntry) -> Json:
+def entry(event: LogEntry) -> dict[str, Json]:
     """One event."""
     return {
         "t_ms": event.t_ms,

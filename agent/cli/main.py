@@ -7,7 +7,8 @@ this program leaves it as sentences and an exit code; a traceback is always a bu
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from cyclopts import App, CycloptsError
 
@@ -74,9 +75,18 @@ def application() -> App:
         app.command(App(name=name, help=text, help_epilogue=example(shown)))
     for entry in COMMANDS:
         *group, name = entry.words
+        if not group and name in GROUPS:
+            app[name].default(_resolved(entry.function))  # A group that is a command too: `armoire guard SITE.toml`.
+            continue
         place = app[group[0]] if group else app
         place.command(entry.function, name=name, help=entry.help, help_epilogue=example(entry.example))
     return app
+
+
+def _resolved(name: str) -> Callable[..., object]:
+    module, _, function = name.partition(":")
+    found: Callable[..., object] = getattr(import_module(module), function)
+    return found
 
 
 def _help_of(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.words import clean, duration, moment, reading, scalar, sentence, sentences
+from agent.cli.words import clean, duration, moment, reading, scalar, sentence, sentences, who
 from agent.model.observation import Quality
 from agent.wire.local import EquipmentView, LogEntry, PointView, Status, WhyIs
 
@@ -134,15 +134,15 @@ def story(id_: str, told: WhyIs, now_ms: int) -> Iterable[RenderableType]:
             yield Padding(Text(fields, "dim"), (0, 0, 0, 10))
 
 
-def log(entries: Sequence[LogEntry], now_ms: int) -> Iterable[RenderableType]:
-    """Events, newest last."""
+def log(entries: Sequence[LogEntry], now_ms: int, *, with_who: bool = False) -> Iterable[RenderableType]:
+    """Events, newest last; on demand with whoever signed for them."""
     if not entries:
         yield Text("Nothing on record.")
         return
-    table = _table("time", "record", "equipment", "kind", "rule", "what")
+    table = _table("time", "record", "equipment", "kind", "rule", "what", *(("who",) if with_who else ()))
     for event in entries:
         record = f"{clean(event.stream)}/{event.seq}"
-        cells = (event.equipment, event.kind, event.rule, event.text)
+        cells = (event.equipment, event.kind, event.rule, event.text, *((who(event),) if with_who else ()))
         table.add_row(moment(event.t_ms, now_ms), record, *map(clean, cells))
     yield table
 

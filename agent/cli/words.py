@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from agent.cli.ending import UsageError
 from agent.model.observation import Quality
-from agent.wire.local import PointView
+from agent.wire.local import LogEntry, PointView
 from agent.wire.messages import Value
 
 LEASE_S_MAX = 7 * 24 * 3600
@@ -92,6 +92,12 @@ def reading(point: PointView) -> str:
     """A point's value, never without its quality and age; a bad value is not shown as one."""
     shown = "?" if point.quality == Quality.BAD else scalar(point.value)
     return f"{shown} ({quality(point.quality)} {duration(point.age_ms)})"
+
+
+def who(event: LogEntry) -> str:
+    """Who asked for it, all who signed; empty for what the guard did by itself."""
+    detail = event.detail
+    return next((name for name in map(detail.get, ("signed by", "issuer")) if isinstance(name, str)), "")
 
 
 def moment(unix_ms: int, now_ms: int) -> str:

@@ -103,7 +103,7 @@ class Writer:
     """The bytes of a file, piece by piece; holds no more than the epochs."""
 
     def __init__(self, header: Header) -> None:
-        self._header = header
+        self.header = header
         self._digest = sha256()
         self._spans = Spans()
         self.records = 0
@@ -116,7 +116,7 @@ class Writer:
 
     def begin(self) -> bytes:
         """How the file starts."""
-        data = encode(self._header)
+        data = encode(self.header)
         return self._take(MAGIC + block(data) + sha256(data).digest())
 
     def link(self, epoch: int, seq: int, sealed: bytes) -> bytes:

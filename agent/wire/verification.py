@@ -181,6 +181,15 @@ def verify(source: Source, ring: KeyRing | None = None, progress: Callable[[int]
     return examined
 
 
+def unvouched(sealed: bytes) -> KeyRing:
+    """The keys of a sealed key list that no root has vouched for: good for saying whose they claim to be.
+
+    Raises:
+        WireError, KeyListError: not a key list.
+    """
+    return KeyRing(decode(envelope.parse(envelope.split_set(sealed)[0]).payload, KeyList), sealed)
+
+
 def _take(examined: Examined, chain: Chain, sealed: bytes, keys: KeyRing, topic: Topic) -> None:
     try:
         opened = open_batch(keys, sealed, topic, None)
@@ -280,8 +289,7 @@ def _keys(header: Header, ring: KeyRing | None) -> KeyRing:
             raise _Problem("keys", f"records of {ring.city}, whose keys were given", f"records of {header.city}")
         return ring
     try:
-        sealed = envelope.split_set(header.key_list)[0]
-        ring = KeyRing(decode(envelope.parse(sealed).payload, KeyList), header.key_list)
+        ring = unvouched(header.key_list)
     except (WireError, KeyListError) as error:
         raise _Problem("keys", "a key list in the header", str(error)) from error
     if ring.city != header.city:
