@@ -242,7 +242,9 @@ class Ledger:
             return False
         with self.atomic():
             old = self._stands[stream]
-            links = self._unacked(stream, old.epoch, old.acked_seq if after is None else after)
+            after = old.acked_seq if after is None else after
+            links = self._unacked(stream, old.epoch, after)
+            tables.hide_events(self._database, old, after)  # In the log each record shows once: under its new number.
             self.begin_epoch(
                 stream, max(above, old.epoch), reason, links, {"from_epoch": old.epoch, "from_seq": old.seq}
             )
@@ -266,8 +268,6 @@ class Ledger:
             raise LedgerError(f"{stream}: epoch {above} is the last there can be")
         with self.atomic():
             size = self._stands[stream].bytes
-            # In the log each record shows once: under its new number.
-            self._database.execute("UPDATE links SET has_events=0 WHERE stream=?", (stream,))
             stand = Stand(stream, self._epoch_above(above), 0, NO_HASH, 0, NO_HASH, size)
             self._stands[stream] = stand
             self.append_events(stream, [Event(0, "stream.epoch", "", "", f"{stream}: new epoch: {reason}", detail)])

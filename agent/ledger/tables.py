@@ -200,6 +200,12 @@ def newest_event_links(database: sqlite3.Connection, limit: int) -> Iterator[tup
     yield from database.execute("SELECT stream, sealed FROM links WHERE has_events ORDER BY id DESC LIMIT ?", (limit,))
 
 
+def hide_events(database: sqlite3.Connection, stand: Stand, above_seq: int) -> None:
+    """Leave the links of a stand's epoch above ``above_seq`` out of the log."""
+    where = "stream=? AND epoch=? AND seq>?"
+    database.execute(f"UPDATE links SET has_events=0 WHERE {where}", (stand.stream, stand.epoch, above_seq))  # noqa: S608
+
+
 def read_counters(database: sqlite3.Connection) -> dict[str, int]:
     """Issuer kid -> newest counter."""
     return dict(database.execute("SELECT kid, counter FROM counters"))
