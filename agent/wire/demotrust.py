@@ -4,6 +4,7 @@ Everything lies in one folder, the root's private keys included. In service the 
 the network; here they stay in ``offline/`` so that a key list can be signed anew.
 
     offline/root-<n>.pem            the officers
+    offline/commissioner.pem        who signs site files
     roots.toml  keys.sealed         what every party holds: whom to believe
     fleet/director.pem
     operators/<name>.pem
@@ -23,6 +24,7 @@ from agent.wire.keyfile import KeyFileError, Signer
 from agent.wire.messages import SCHEMA, encode
 from agent.wire.trust import (
     COMMAND_CAPABILITIES,
+    COMMISSION,
     EVERY_GATEWAY,
     GUARD_SUFFIX,
     Anchor,
@@ -34,6 +36,7 @@ from agent.wire.trust import (
 
 ROOTS_FILE = "roots.toml"
 KEYS_FILE = "keys.sealed"
+COMMISSIONER_FILE = "offline/commissioner.pem"
 YEAR_MS = 365 * 24 * 3600 * 1000
 DEMO_YEARS = 10
 OPERATOR_CAPABILITIES = COMMAND_CAPABILITIES[:3]
@@ -69,6 +72,7 @@ def make_demo_trust(
 
     roots = [_make(folder / f"offline/root-{n}.pem", f"root/{n}") for n in range(1, officers + 1)]
     entries = [_entry(folder / "fleet/director.pem", "director/1", "director", ("ack", "state", "desired", "roll"))]
+    entries += [_entry(folder / COMMISSIONER_FILE, "commissioner/1", "commissioner", (COMMISSION,))]
     entries += (
         _entry(folder / f"operators/{name}.pem", f"{name}/1", "operator", OPERATOR_CAPABILITIES) for name in operators
     )

@@ -31,8 +31,9 @@ from agent.wire.topics import Topic
 KEYS_MAX = 20_000
 EVERY_GATEWAY = "*"
 COMMAND_CAPABILITIES = ("command:R1", "command:R2", "command:R3", "command:R4")
-CAPABILITIES = ("up", "ack", "state", "desired", "roll", *COMMAND_CAPABILITIES)
-ROLES = ("agent", "guard", "director", "operator", "technician")
+COMMISSION = "commission"
+CAPABILITIES = ("up", "ack", "state", "desired", "roll", COMMISSION, *COMMAND_CAPABILITIES)
+ROLES = ("agent", "guard", "director", "operator", "technician", "commissioner")
 GUARD_CLASSES = ("safety", "result")
 """The only classes of ``up`` a guard's key may sign; an agent's key may sign every other than ``safety``."""
 GUARD_SUFFIX = "/guard"
@@ -44,6 +45,7 @@ _TOPICS: dict[str, tuple[str, str | None]] = {
     "desired": ("down", "desired"),
     "roll": ("down", "roll"),
     "state": ("fleet", "state"),
+    COMMISSION: ("site", "facts"),
     **dict.fromkeys(COMMAND_CAPABILITIES, ("down", "cmd")),
 }
 

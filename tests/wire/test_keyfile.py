@@ -92,7 +92,7 @@ def test_demonstration_keys_fit_together(tmp_path: Path) -> None:
     make_demo_trust(tmp_path, CITY, [GATEWAY, "gw-monge"], now_ms=T0_MS)
     own = tmp_path / "gateways" / GATEWAY
     ring = load_key_list((own / KEYS_FILE).read_bytes(), read_roots((own / ROOTS_FILE).read_text()))
-    assert len(ring) == 3 + 2 * 3
+    assert len(ring) == 4 + 2 * 3
     state, safety = (up(CITY, GATEWAY, name) for name in ("state", "safety"))  # type: ignore[arg-type]
     assert ring.open(read_signer(own / "agent.pem").seal(b"x", state), state, "up", T0_MS).subject == GATEWAY
     assert ring.open(read_signer(own / "guard.pem").seal(b"x", safety), safety, "up", T0_MS).role == "guard"
@@ -105,7 +105,8 @@ def test_demonstration_keys_fit_together(tmp_path: Path) -> None:
         ring.open(stranger.seal(b"x", state), state, "up", T0_MS)
     for path in tmp_path.rglob("*.pem"):
         assert path.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in (tmp_path / "offline").iterdir()) == [f"root-{n}.pem" for n in (1, 2, 3)]
+    offline = sorted(path.name for path in (tmp_path / "offline").iterdir())
+    assert offline == ["commissioner.pem", *(f"root-{n}.pem" for n in (1, 2, 3))]
 
 
 def test_demonstration_keys_are_made_once(tmp_path: Path) -> None:
