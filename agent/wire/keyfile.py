@@ -3,12 +3,14 @@
 A file others may read is refused, not repaired: whoever could read it may have.
 """
 
+import base64
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -20,7 +22,14 @@ from agent.wire.topics import Topic
 
 KEY_FILE_BYTES_MAX = 8_192
 KID_HEADER = "# kid: "
+_PEM_HEAD, _PEM_FOOT = b"-----BEGIN PRIVATE KEY-----\n", b"-----END PRIVATE KEY-----\n"
+_ED25519_PKCS8_HEAD = bytes.fromhex("302e020100300506032b657004220420")
+"""RFC 8410 §7: what stands before the 32 secret bytes."""
+_ED25519_PKCS8_BYTES = 48
 _FORBIDDEN_MODE = stat.S_IRWXG | stat.S_IRWXO
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -49,6 +58,8 @@ class Signer:
         """The public half, as the key list carries it."""
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.public_key().public_bytes_raw()
+        from cryptography.hazmat.primitives import serialization
+
         return self._key.public_key().public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
         )
@@ -70,6 +81,8 @@ class Signer:
         Raises:
             KeyFileError: the file exists or cannot be written.
         """
+        from cryptography.hazmat.primitives import serialization
+
         text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -107,7 +120,7 @@ def read_signer(path: Path) -> Signer:
         if not header.startswith(KID_HEADER) or len(data) > KEY_FILE_BYTES_MAX:
             raise ValueError(f"the first line must read {KID_HEADER}<kid>")
         kid = header.removeprefix(KID_HEADER).strip()
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = _private_key(pem)
         if not 0 < len(kid.encode()) <= envelope.KID_BYTES_MAX:
             raise ValueError("the kid must be 1..64 bytes")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -117,3 +130,19 @@ def read_signer(path: Path) -> Signer:
         raise KeyFileError(f"{path}: neither an Ed25519 nor a P-256 key")
     assert isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey)
     return Signer(kid, key)
+
+
+def _private_key(pem: bytes) -> "PrivateKeyTypes":
+    """Read a private key. One of Ed25519 as we write it needs no library, which costs 1.4 MB of memory.
+
+    Raises:
+        ValueError, TypeError, UnsupportedAlgorithm: it is none.
+    """
+    if pem.startswith(_PEM_HEAD) and pem.endswith(_PEM_FOOT):
+        encoded = pem[len(_PEM_HEAD) : -len(_PEM_FOOT)]
+        der = base64.b64decode(encoded.replace(b"\n", b""), validate=True)
+        if len(der) == _ED25519_PKCS8_BYTES and der.startswith(_ED25519_PKCS8_HEAD):
+            return Ed25519PrivateKey.from_private_bytes(der[len(_ED25519_PKCS8_HEAD) :])
+    from cryptography.hazmat.primitives import serialization
+
+    return serialization.load_pem_private_key(pem, password=None)
