@@ -30,6 +30,9 @@ Answer = Callable[[Request], Awaitable[Reply]]
 class LocalServer:
     """Serve requests one at a time per connection; count what was turned away.
 
+    When all places are taken, whoever has waited longest for its own next request makes room: connections held open
+    for nothing keep nobody out. Only if all are being answered is a newcomer turned away.
+
     Args:
         answer: makes the reply. It raises nothing but our own bugs.
         groups: numeric group ids whose members may speak, besides root and our own user; see ``group_of``.
@@ -40,9 +43,10 @@ class LocalServer:
         self._answer = answer
         self._groups = groups
         self._clients: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], None] = {}  # For a request; who has waited longest comes first.
         self._listener: asyncio.AbstractServer | None = None
         self._trouble = ""
-        self.rejected: dict[str, int] = {"peer": 0, "frame": 0, "busy": 0, "slow": 0}
+        self.rejected: dict[str, int] = {"peer": 0, "frame": 0, "busy": 0, "slow": 0, "displaced": 0}
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -98,29 +102,47 @@ class LocalServer:
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
         try:
-            if len(self._clients) > CLIENTS_MAX:
-                self.rejected["busy"] += 1
-            elif not self.may_speak(*_credentials(writer)):
+            if not self.may_speak(*_credentials(writer)):
                 self.rejected["peer"] += 1
+            elif not self._has_room():
+                self.rejected["busy"] += 1
             else:
-                await self._converse(reader, writer)
+                self._clients.add(task)
+                await self._converse(task, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # The peer went away; it has no claim on an answer.
         finally:
             self._clients.discard(task)
             writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
+            try:
                 async with asyncio.timeout(1.0):
                     await writer.wait_closed()
+            except (OSError, TimeoutError):
+                writer.transport.abort()  # It never read our last answer: nothing of it may stay.
+
+    def _has_room(self) -> bool:
+        """Whether there is a place for one more, if need be that of whoever has waited longest."""
+        if len(self._clients) < CLIENTS_MAX:
+            return True
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            return False
+        del self._waiting[oldest]
+        self._clients.discard(oldest)
+        self.rejected["displaced"] += 1
+        oldest.cancel()
+        return True
 
     def may_speak(self, uid: int, gids: frozenset[int]) -> bool:
         """Root, our own user, or a member of an allowed group."""
         return uid in (0, os.getuid()) or not self._groups.isdisjoint(gids)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:  # Until the peer closes, falls silent, or breaks the grammar.
+    async def _converse(
+        self, task: "asyncio.Task[None]", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:  # Until the peer closes, falls silent, breaks the grammar, or makes room.
+            self._waiting[task] = None
             try:
                 async with asyncio.timeout(IDLE_TIMEOUT_S):
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
@@ -131,6 +153,8 @@ class LocalServer:
             except TimeoutError:
                 self.rejected["slow"] += 1
                 return
+            finally:
+                self._waiting.pop(task, None)
             writer.write(frame(await self._reply(body)))
             try:
                 async with asyncio.timeout(REPLY_TIMEOUT_S):
