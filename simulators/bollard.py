@@ -13,15 +13,16 @@ Decisions where the sources leave room:
 - The automatic rise is armed only by a lowering request of this PLC session, never by power return.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from simulators.bollard_site import Build, Surroundings
 
 SUBSTEP_S = 0.02  # five steps within the 100 ms allowed for a reversal
 STEPS_MAX = 500_000  # bound of one jump of the clock: nearly three hours
 REVERSALS_MAX = 3
 LOOPS_FREE_S = 2.0
 RESET_PAUSE_S = 0.2  # drive pauses before it changes direction
-TRAVEL_S_CEILING = 15.0
+BOUNCE_AT = 50.0  # %
 
 
 class State(IntEnum):
@@ -52,52 +53,10 @@ class Fault(IntEnum):
     REVERSALS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
-    """How a bollard is built and set. Times in seconds.
-
-    ``spring_down``: lowers by itself without mains. ``retries``: tries again after a reversal.
-    """
-
-    raise_s: float = 4.0
-    lower_s: float = 3.0
-    prewarn_s: float = 3.0
-    efo_prewarn_s: float = 1.0
-    spring_down: bool = False
-    retries: bool = True
-
-    def travel_s_max(self, nominal_s: float) -> float:
-        """Return the longest travel the PLC tolerates: twice nominal, 15 s at most."""
-        return min(2 * nominal_s, TRAVEL_S_CEILING)
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What the street and the technician do to the bollard."""
-
-    loop_a: bool = False
-    loop_b: bool = False
-    loop_fault: bool = False
-    pressure: bool = False
-    mains: bool = True
-    local_key: bool = False
-    door_open: bool = False
-    both_limits: bool = False
-    stuck_drive: bool = False
-    efo: bool = False  # the local hardware input, never the wire
-    local_raise: bool = False
-    local_lower: bool = False
-
-    @property
-    def loops_busy(self) -> bool:
-        """A vehicle is there, or the loops cannot tell."""
-        return self.loop_a or self.loop_b or self.loop_fault
-
-
 class Bollard:
     """The mechanics and the PLC's state machine."""
 
-    def __init__(self, build: Build = Build(), position: float = 0.0) -> None:
+    def __init__(self, build: Build, position: float = 0.0) -> None:
         self.build = build
         self.around = Surroundings()
         self.position = position  # %, 0 is flush with the road
@@ -227,15 +186,18 @@ class Bollard:
         around = self.around
         return (
             around.mains
-            and not around.loops_busy
-            and self.now_s - self._loops_busy_s >= LOOPS_FREE_S
-            and not around.pressure
+            and not around.obstructed
+            and (self.now_s - self._loops_busy_s >= LOOPS_FREE_S or "ignore_loops" in around.defects)
             and not self.at_top
             and self.at_bottom
             and not self.hold_down
             and not self.fault_latched
-            and self.reversals < REVERSALS_MAX
+            and not self._worn_out
         )
+
+    @property
+    def _worn_out(self) -> bool:
+        return self.reversals >= REVERSALS_MAX and "endless_reversals" not in self.around.defects
 
     # Time.
 
@@ -314,6 +276,8 @@ class Bollard:
         """After mains or key: take the position as found; never rise."""
         if self.fault_latched:
             self._enter(State.FAULT_DOWN if self.position <= 0 else State.LOWERING)
+        elif self.state is State.POWERFAIL and "rise_on_power" in self.around.defects and self.position <= 0:
+            self._enter(State.PREWARN)
         elif self.position >= 100:
             self._enter(State.UP)
         elif self.position <= 0:
@@ -337,14 +301,15 @@ class Bollard:
             self._enter(State.PREWARN)
 
     def _prewarn(self) -> None:
-        if self.around.loops_busy or self.around.pressure or self.hold_down:
+        least_s = 0.0 if "no_warning" in self.around.defects else max(1.0, self.build.prewarn_s)
+        if self.around.obstructed or self.hold_down:
             self._enter(State.DOWN)
-        elif self.now_s - self._since_s >= max(1.0, self.build.prewarn_s):
+        elif self.now_s - self._since_s >= least_s:
             self._retry = False
             self._enter(State.RISING)
 
     def _rise(self) -> None:
-        if self.around.loops_busy or self.around.pressure:
+        if self.around.obstructed:
             self.reversals += 1
             self._retry = True
             self._enter(State.REVERSING)
@@ -354,7 +319,7 @@ class Bollard:
             self.cycles += 1
             self.reversals = 0
             self._enter(State.UP)
-        elif self.now_s - self._since_s > self.build.travel_s_max(self.build.raise_s) + self._pause_s():
+        elif self._is_late(self.build.raise_s, self._pause_s()):
             self._fail(Fault.UP_TRAVEL_TIMEOUT, State.LOWERING)
 
     def _pause_s(self) -> float:
@@ -367,13 +332,20 @@ class Bollard:
     def _lower(self) -> None:
         if self.position <= 0:
             self._land()
-        elif self.now_s - self._since_s > self.build.travel_s_max(self.build.lower_s) + RESET_PAUSE_S:
+        elif self.state is State.REVERSING and "bounce" in self.around.defects and self.position < BOUNCE_AT:
+            self._enter(State.RISING)
+        elif self._is_late(self.build.lower_s, RESET_PAUSE_S):
             self._fail(Fault.DOWN_TRAVEL_TIMEOUT, State.FAULT_STUCK)
+
+    def _is_late(self, nominal_s: float, pause_s: float) -> bool:
+        if "no_timeout" in self.around.defects:
+            return False
+        return self.now_s - self._since_s > self.build.travel_s_max(nominal_s) + pause_s
 
     def _land(self) -> None:
         if self.fault_latched:
             self._enter(State.FAULT_DOWN)
-        elif self.reversals >= REVERSALS_MAX:
+        elif self._worn_out:
             self.fault, self._retry = Fault.REVERSALS, False
             self._enter(State.HELD_DOWN)
         else:

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from simulators.bollard import Bollard, Build, Fault
+from simulators.bollard import Bollard, Fault
+from simulators.bollard_site import DEFECTS, Build
 from simulators.clock import Clock, RealClock
 from simulators.control_socket import ControlError
 from simulators.device import Stand, require_bool
@@ -40,6 +41,8 @@ OWN_FAULTS = (
     "both_limits",
     "stuck_drive",
     "red_lamp_out",
+    "green_lamp_on",
+    *DEFECTS,
 )
 STIMULI = (
     "loop_a",
@@ -100,6 +103,7 @@ class BollardPlc(Unit):
         around.both_limits = faults.on("both_limits")
         around.stuck_drive = faults.on("stuck_drive")
         around.efo = stimuli["efo"]
+        around.defects = frozenset(name for name in DEFECTS if faults.on(name))
         around.local_raise, around.local_lower = stimuli["local_raise"], stimuli["local_lower"]
 
     def _refresh(self) -> None:
@@ -118,7 +122,7 @@ class BollardPlc(Unit):
             around.door_open,
             bollard.fault_latched,
             bollard.red and not self.faults.on("red_lamp_out"),
-            bollard.green,
+            bollard.green or self.faults.on("green_lamp_on"),
             bollard.beacon,
             bollard.state.name == "EFO",
         )

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 import cyclopts
 
-from simulators.bollard import Build
 from simulators.bollard_plc import Bollards
+from simulators.bollard_site import Build
 from simulators.cabinet import Cabinet
 from simulators.clock import Clock, RealClock, ScaledClock
 from simulators.conflict_monitor import CARDS, CardError, MonitorBox

@@ -14,7 +14,7 @@ from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import NOTHING_SENT, Acted
 from agent.safety.bollard import BollardState
-from agent.safety.bollard_watch import watch_bollard
+from agent.safety.bollard_watch import BollardMemory, commanded, watch_bollard
 from agent.safety.kernel import judge
 from agent.safety.mode import Mode, ModeEntry
 from agent.safety.observer import Response, react
@@ -49,7 +49,8 @@ class BollardGuard(Guarded):
         self._beaten_at_ms = 0
         self._is_beat_refused = False
         self._seen = asyncio.Condition()
-        self._tripped: frozenset[str] = frozenset()
+        self._memory = BollardMemory()
+        self._tripped: frozenset[tuple[str, Response]] = frozenset()
 
     @property
     def equipment(self) -> Bollard:
@@ -102,9 +103,9 @@ class BollardGuard(Guarded):
         async with self._seen:
             self._observed = seen
             self._seen.notify_all()
-        trips = watch_bollard(seen, self._bollard)
-        new = [trip for trip in trips if trip.rule not in self._tripped]
-        self._tripped = frozenset(trip.rule for trip in trips)
+        self._memory, trips = watch_bollard(self._memory, seen, self._bollard)
+        new = [trip for trip in trips if (trip.rule, trip.response) not in self._tripped]
+        self._tripped = frozenset((trip.rule, trip.response) for trip in trips)
         if any(trip.response >= Response.RELEASE_AND_LATCH for trip in trips):
             self._fault_seen_at_ms = seen.at_ms
         if new:
@@ -114,6 +115,18 @@ class BollardGuard(Guarded):
                 self.records.hold(reaction.latch)
             for trip in new:
                 self.records.note("trip", self._bollard.id, trip.rule, trip.reason, dict(self.values()))
+            if reaction.lower is not None:
+                await self._lower(reaction.lower)
+
+    async def _lower(self, approved: Approved[LowerBollard]) -> None:
+        """Ask the PLC once for the safe direction; whether it obeys, the next samples tell."""
+        self._memory = commanded(self._memory, approved.command, self._bollard)
+        try:
+            await self._driver.lower(approved)
+        except DriverError as error:
+            self.records.note("lower.failed", self._bollard.id, "", f"lowering was asked and is not confirmed: {error}")
+        else:
+            self.records.note("lower.asked", self._bollard.id, "", "the guard asked the PLC to lower")
 
     async def _beat(self) -> None:
         """Feed the PLC's watchdog. A refusal is no silence, and must not keep us from watching."""
@@ -131,6 +144,7 @@ class BollardGuard(Guarded):
 
     async def act(self, approved: Approved[Command]) -> Acted:
         """Pulse the PLC and wait until the bollard is seen to obey."""
+        self._memory = commanded(self._memory, approved.command, self._bollard)
         try:
             if approves(approved, LowerBollard):
                 await self._driver.lower(approved)

@@ -1,9 +1,10 @@
 """Rules for retractable bollards. Pure: facts in, verdict out.
 
 Raising is the dangerous verb; lowering is the safe direction. The PLC keeps its own interlocks; we refuse first.
-Source: docs/safety.md SR-19, SR-24; makers' manuals forbid rising while a loop is occupied.
+Source: docs/safety.md SR-19, 21, 23, 24; makers' manuals forbid rising while a loop is occupied.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 from agent.model.command import LowerBollard, RaiseBollard
@@ -39,6 +40,42 @@ class BollardState(IntEnum):
     EFO = 9
     LOCAL = 10
     POWERFAIL = 11
+
+
+_S = BollardState
+_RESUMED = frozenset({_S.DOWN, _S.HELD_DOWN, _S.UP, _S.LOWERING, _S.FAULT_DOWN})
+FOLLOWS: Mapping[BollardState, frozenset[BollardState]] = {
+    state: frozenset({*after, _S.LOCAL, _S.POWERFAIL})
+    for state, after in {
+        _S.DOWN: {_S.PREWARN, _S.HELD_DOWN, _S.EFO, _S.FAULT_DOWN},
+        _S.PREWARN: {_S.RISING, _S.DOWN, _S.HELD_DOWN, _S.FAULT_DOWN},
+        _S.RISING: {_S.UP, _S.REVERSING, _S.LOWERING, _S.FAULT_DOWN},
+        _S.UP: {_S.LOWERING},
+        _S.LOWERING: {_S.DOWN, _S.HELD_DOWN, _S.FAULT_DOWN, _S.FAULT_STUCK},
+        _S.REVERSING: {_S.DOWN, _S.HELD_DOWN, _S.LOWERING, _S.FAULT_DOWN, _S.FAULT_STUCK},
+        _S.HELD_DOWN: {_S.DOWN, _S.FAULT_DOWN},
+        _S.FAULT_DOWN: set[BollardState](),
+        _S.FAULT_STUCK: {_S.LOWERING, _S.FAULT_DOWN},
+        _S.EFO: {_S.UP, _S.REVERSING, _S.LOWERING, _S.FAULT_DOWN},
+        _S.LOCAL: _RESUMED,
+        _S.POWERFAIL: _RESUMED,
+    }.items()
+}
+"""Which state may follow which in the PLC's report. Key and mains take over in every state; neither ends in a rise."""
+LASTING = frozenset({_S.PREWARN, _S.EFO, _S.LOCAL, _S.POWERFAIL})
+"""States that are not gone through between two looks: the warning lasts, and so do a cut and a hand at the key."""
+
+
+def _soon_after(state: BollardState) -> frozenset[BollardState]:
+    found, fresh = {state}, set(FOLLOWS[state])
+    while fresh:  # Bounded: each round finds a new state.
+        found |= fresh
+        fresh = {after for each in fresh - LASTING for after in FOLLOWS[each]} - found
+    return frozenset(found)
+
+
+SOON_AFTER: Mapping[BollardState, frozenset[BollardState]] = {state: _soon_after(state) for state in BollardState}
+"""What may be seen within a warning's time after a state, whatever was missed in between."""
 
 
 def reading_is_from_now(case: Raise, seen: BollardObserved) -> Refused | None:
@@ -84,7 +121,19 @@ def nothing_is_wrong(_case: Raise, seen: BollardObserved) -> Refused | None:
     if seen.local_key:
         return Refused("SR-19", "the local key is turned at the bollard")
     if seen.reversals >= REVERSALS_MAX:
-        return Refused("SR-19", f"it reversed {seen.reversals} times; lower it first")
+        return Refused("SR-21", f"it reversed {seen.reversals} times; lower it first")
+    return None
+
+
+def is_emergency(seen: BollardObserved) -> bool:
+    """Whether the emergency raise (EFO) is on: by its own bit, or where there is none by the PLC's state."""
+    return seen.state == BollardState.EFO if seen.efo_active is None else seen.efo_active
+
+
+def no_emergency(_case: Case[RaiseBollard | LowerBollard, Bollard], seen: BollardObserved) -> Refused | None:
+    """SR-23: whoever holds the emergency switch sees the street; no message ends or hastens what they do."""
+    if is_emergency(seen) or seen.state == BollardState.EFO:
+        return Refused("SR-23", "the emergency raise (EFO) is on: only its own switch at the bollard ends it")
     return None
 
 

@@ -127,7 +127,11 @@ RULES: Mapping[tuple[type, type], Bench] = {
     ),
     (ReleaseJunction, Junction): Rules(ReleaseJunction, Junction, None, SAFE_DIRECTION),
     (LowerBollard, Bollard): Rules(
-        LowerBollard, Bollard, BollardObserved, SAFE_DIRECTION, (bollard.key_is_not_local, nobody_works_there)
+        LowerBollard,
+        Bollard,
+        BollardObserved,
+        SAFE_DIRECTION,
+        (bollard.key_is_not_local, bollard.no_emergency, nobody_works_there),
     ),
     (RaiseBollard, Bollard): Rules(
         RaiseBollard,
@@ -137,6 +141,7 @@ RULES: Mapping[tuple[type, type], Bench] = {
         (
             bollard.reading_is_from_now,
             bollard.plc_is_alive,
+            bollard.no_emergency,
             bollard.loops_are_free,
             bollard.nothing_is_wrong,
             bollard.position_is_down,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from agent.model.command import LOCAL_PLAN, ReleaseJunction, RequestFlash
+from agent.model.command import LOCAL_PLAN, LowerBollard, ReleaseJunction, RequestFlash
 from agent.model.equipment import Junction, Kind, SignalGroup
 from agent.model.identity import EquipmentId, SignalGroupNumber
 from agent.model.observation import JunctionObserved
@@ -42,6 +42,8 @@ class Response(IntEnum):
     """Give control back, latch, observe only until a reset on site."""
     FLASH = 2
     """Also ask the controller for flash, once per latch."""
+    LOWER = 3
+    """Of a bollard: release and latch, and ask its PLC once to lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class JunctionMemory:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What to do about trips, in this order: release, latch, record, flash.
+    """What to do about trips, in this order: release, latch, lower, record, flash.
 
     Args:
         alarm: there is something to tell people.
@@ -103,6 +105,7 @@ class Reaction:
     latch: Latch | None = None
     flash: Approved[RequestFlash] | None = None
     alarm: bool = False
+    lower: Approved[LowerBollard] | None = None
 
 
 def watch(
@@ -268,12 +271,17 @@ def react(trips: tuple[Trip, ...], standing: Standing, now_ms: int, unix_ms: int
         return Reaction(alarm=True)
     held = standing.latch
     flash: Approved[RequestFlash] | None = None
+    lower: Approved[LowerBollard] | None = None
+    if worst.response is Response.LOWER:
+        lower = Approved(LowerBollard(worst.equipment, LOCAL_PLAN), now_ms, _SEAL)
     if worst.response is Response.FLASH and not (held and held.flash_requested):
         flash = Approved(RequestFlash(worst.equipment, LOCAL_PLAN, JUNCTION_LEASE_MS_MAX), now_ms, _SEAL)
     if held:
-        return Reaction(latch=replace(held, flash_requested=True) if flash else None, flash=flash, alarm=True)
+        return Reaction(
+            latch=replace(held, flash_requested=True) if flash else None, flash=flash, alarm=True, lower=lower
+        )
     release: Approved[ReleaseJunction] | None = None
     if worst.kind is Kind.JUNCTION:
         release = Approved(ReleaseJunction(worst.equipment, LOCAL_PLAN), now_ms, _SEAL)
     latch = Latch(worst.equipment, worst.rule, worst.reason, unix_ms, flash_requested=flash is not None)
-    return Reaction(release, latch, flash, alarm=True)
+    return Reaction(release, latch, flash, alarm=True, lower=lower)

@@ -28,6 +28,8 @@ FLAGS = (
     "red_on",
     "green_on",
 )
+MAYBE = ("beacon_on", "efo_active")
+"""Read where the profile has them."""
 NUMBERS = ("state", PLC_HEARTBEAT, "position", "reversals")
 UNSEEN_MS_MAX = 1_500  # longer between two looks and a vehicle may have come and gone: loops count as free anew
 
@@ -41,8 +43,9 @@ class BollardDriver:
 
     def __init__(self, unit: ModbusUnit, equipment_id: EquipmentId) -> None:
         self.equipment_id = equipment_id
-        self._unit = unit.narrowed((*FLAGS, *NUMBERS))  # two requests, because the guard looks often
-        for name in FLAGS:
+        self._maybe = [name for name in MAYBE if name in unit.profile.points]
+        self._unit = unit.narrowed((*FLAGS, *self._maybe, *NUMBERS))  # two requests, because the guard looks often
+        for name in (*FLAGS, *self._maybe):
             unit.profile.point(name, fc=DISCRETES)
         for name in NUMBERS:
             unit.profile.point(name, fc=INPUTS)
@@ -64,7 +67,7 @@ class BollardDriver:
         """
         try:
             reading = await self._unit.read()
-            flags = {name: reading.truth(name) for name in FLAGS}
+            flags = {name: reading.truth(name) for name in (*FLAGS, *self._maybe)}
             state, heartbeat, position, reversals = (reading.whole(name) for name in NUMBERS)
         except DriverError:
             self._loops_free_since_ms = self._seen_at_ms = None
@@ -78,6 +81,7 @@ class BollardDriver:
             position_percent=position,
             loops_free_since_ms=self._loops_free_since_ms,
             heartbeat_at_ms=self._heartbeat_at_ms,
+            took_ms=self._unit.now_ms() - reading.at_ms,
             **flags,
         )
 

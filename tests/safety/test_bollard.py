@@ -51,7 +51,7 @@ WHY_NOT = [
 
 @pytest.mark.parametrize(("seen", "reason"), WHY_NOT, ids=str)
 def test_sr_19_raising_is_refused_with_what_was_seen(seen: dict[str, Any], reason: str) -> None:
-    assert raising(**seen) == Refused("SR-19", reason)
+    assert raising(**seen) == Refused("SR-21" if "reversed" in reason else "SR-19", reason)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,19 @@ def test_sr_29_says_that_the_key_is_turned(seen: dict[str, Any]) -> None:
     assert judge(LOWER, SITE, replace(SEEN_BOLLARD, **seen), Standing(), NOW_MS) == Refused(
         "SR-29", "the local key is turned at the bollard: only the key moves it"
     )
+
+
+@pytest.mark.parametrize("seen", [{"state": 9}, {"efo_active": True}, {"state": 9, "efo_active": False}], ids=str)
+def test_sr_23_no_message_ends_or_hastens_an_emergency_raise(seen: dict[str, Any]) -> None:
+    refused = Refused("SR-23", "the emergency raise (EFO) is on: only its own switch at the bollard ends it")
+    assert raising(**seen) == refused
+    assert judge(LOWER, SITE, replace(SEEN_BOLLARD, **seen), Standing(), NOW_MS) == refused
+
+
+def test_a_bollard_without_mains_may_be_lowered_and_not_raised() -> None:
+    seen = {"state": 11, "mains_ok": False}
+    assert isinstance(judge(LOWER, SITE, replace(SEEN_BOLLARD, **seen), Standing(), NOW_MS), Approved)  # type: ignore[arg-type]
+    assert raising(**seen) == Refused("SR-19", "mains has failed")
 
 
 def test_the_states_are_those_of_the_plc() -> None:

@@ -31,7 +31,7 @@ from tests.safety.facts import BOLLARD, JUNCTION, LATCH, NOW_MS, SEEN, SEGMENT, 
 
 CASES = 10_000
 RULES = {
-    "SR-01", "SR-09", "SR-10", "SR-11", "SR-12", "SR-13", "SR-14", "SR-19", "SR-25", "SR-27", "SR-28", "SR-29",
+    "SR-01", "SR-09", "SR-10", "SR-11", "SR-12", "SR-13", "SR-14", "SR-19", "SR-21", "SR-25", "SR-27", "SR-28", "SR-29",
     "LR-01", "LR-02", "LR-03",
 }  # fmt: skip
 

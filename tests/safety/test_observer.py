@@ -7,7 +7,7 @@ import pytest
 
 from agent.model.identity import SignalGroupNumber
 from agent.model.observation import JunctionObserved
-from agent.safety.bollard_watch import watch_bollard
+from agent.safety.bollard_watch import BollardMemory, watch_bollard
 from agent.safety.observer import JunctionMemory, Response, Trip, watch
 from tests.safety.facts import BOLLARD, JUNCTION, SEEN_BOLLARD, SEEN_JUNCTION, J
 
@@ -309,7 +309,9 @@ def test_a_newly_loaded_junction_starts_a_new_memory() -> None:
 
 
 def bollard(**seen: Any) -> tuple[Trip, ...]:
-    return watch_bollard(replace(SEEN_BOLLARD, **seen), BOLLARD)
+    return watch_bollard(
+        BollardMemory(), replace(SEEN_BOLLARD, **{"red_on": True, "heartbeat_at_ms": None} | seen), BOLLARD
+    )[1]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulators.bollard import Build, Fault, State
+from simulators.bollard import Fault, State
 from simulators.bollard_plc import EFO_RAISE, HOLD_DOWN, LOWER, RAISE, BollardPlc
+from simulators.bollard_site import Build
 from simulators.modbus_frame import Table
 
 REFUSED = b"\x85\x04"

@@ -1,0 +1,372 @@
+"""SR-19 to SR-24 as observed: what the report of a bollard's PLC reveals, to the millisecond, and what it never does."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.model.equipment import Bollard
+from agent.model.observation import BollardObserved
+from agent.safety.bollard import FOLLOWS, SOON_AFTER, BollardState
+from agent.safety.bollard_watch import BollardMemory, commanded, watch_bollard
+from agent.safety.observer import Response, Trip
+from simulators.bollard import State
+from simulators.bollard_plc import BollardPlc
+from simulators.bollard_site import Build
+from simulators.modbus_frame import Table
+from tests.safety.facts import BOLLARD, RAISE, SEEN_BOLLARD
+from tests.safety.facts import LOWER as LOWER_IT
+
+START_MS = 70_000  # A clock does not start with the story.
+ALARM, LATCH, LOWER = Response.ALARM, Response.RELEASE_AND_LATCH, Response.LOWER
+DOWN = {"state": 0}
+RED = {"red_on": True, "green_on": False}
+WARNS = {"state": 1, **RED}
+RISES = {"state": 2, **RED, "moving_up": True, "at_bottom": False}
+UP = {"state": 3, **RED, "at_top": True, "at_bottom": False}
+FALLS = {"state": 4, **RED, "moving_down": True, "at_bottom": False}
+EFO = {"state": 9, **RED, "efo_active": True}
+EFO_RISES = {**RISES, "state": 9, "efo_active": True}
+LOOP = {"loop_a": True}
+
+
+def sample(at_ms: int, seen: dict[str, Any]) -> BollardObserved:
+    beats = {"heartbeat_at_ms": START_MS + at_ms} | seen
+    return replace(SEEN_BOLLARD, at_ms=START_MS + at_ms, **beats)
+
+
+def trips(*samples: Any, asked: bool | None = True, bollard: Bollard = BOLLARD) -> list[Trip]:
+    """What is said of ``(at_ms, seen)``, in order."""
+    memory, said = BollardMemory(asked=asked), []
+    for at_ms, seen in samples:
+        memory, new = watch_bollard(memory, sample(at_ms, seen), bollard)
+        said += new
+    return said
+
+
+def told(*samples: Any, **how: Any) -> list[tuple[str, str, Response]]:
+    return [(trip.rule, trip.reason, trip.response) for trip in trips(*samples, **how)]
+
+
+def test_a_rise_after_its_warning_is_lawful() -> None:
+    assert (
+        told((0, DOWN), (100, WARNS), (1_100, RISES), (3_000, RISES), (4_000, UP), (9_000, FALLS), (12_000, DOWN)) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "rule", "why", "response"),
+    [
+        ({**WARNS, **LOOP}, "SR-19", "a loop was hit", LOWER),
+        ({**WARNS, "loop_b": True}, "SR-19", "a loop was hit", LOWER),
+        ({**WARNS, "loop_fault": True}, "SR-19", "a loop was faulty", LOWER),
+        ({**WARNS, "pressure_trip": True}, "SR-19", "the pressure edge was hit", LOWER),
+        ({**WARNS, "mains_ok": False}, "SR-19", "mains had failed", LOWER),
+        ({**FALLS, "state": 1}, "SR-19", "it was not down and at rest", LOWER),
+        ({**UP, "state": 1}, "SR-19", "it was not down and at rest", LOWER),
+        ({**WARNS, "moving_down": True}, "SR-19", "it was not down and at rest", LOWER),
+        ({**WARNS, "red_on": False}, "SR-20", "the red lamp was off", LATCH),
+        ({**EFO, **LOOP, "state": 1}, "SR-23", "a loop was hit", LOWER),
+    ],
+    ids=str,
+)
+def test_sr_19_a_rise_begins_from_down_with_free_loops_and_after_a_whole_warning(
+    before: dict[str, Any], rule: str, why: str, response: Response
+) -> None:
+    def rules(began_ms: int, took_ms: int = 0) -> list[tuple[str, str, Response]]:
+        story = ((0, before), (100, WARNS), (began_ms, {**RISES, "took_ms": took_ms}))
+        # An alarm of the one sample itself, and what follows from failed mains, are not what is asked here.
+        return [each for each in told(*story) if "rises" in each[1] and "asked" not in each[1]]
+
+    assert rules(999) == [(rule, f"it rises 999 ms at most after {why}", response)]
+    assert rules(1_000) == []
+    assert rules(998, took_ms=1) == [(rule, f"it rises 999 ms at most after {why}", response)]
+    assert rules(999, took_ms=1) == []
+
+
+def test_sr_20_the_commissioned_warning_counts() -> None:
+    slow = replace(BOLLARD, prewarn_ms_min=2_500)
+    story = ((0, DOWN), (100, WARNS), (2_499, RISES))
+    assert [(trip.rule, trip.response) for trip in trips(*story, bollard=slow)] == [("SR-20", LATCH)]
+    assert trips(*story[:2], (2_500, RISES), bollard=slow) == []
+
+
+def test_sr_20_it_never_moves_up_while_the_red_lamp_is_off() -> None:
+    dark = {**RISES, "red_on": False}
+    assert told((0, dark)) == [("SR-20", "it moves up and the red lamp is off", LATCH)]
+    assert told((0, {**dark, "local_key": True})) == []
+    assert told((0, {**FALLS, "red_on": False})) == []
+
+
+def test_sr_20_an_obstructed_rise_turns_back_in_the_commissioned_time() -> None:
+    hit, over = {**RISES, **LOOP}, "it goes on rising for {} ms at least after a loop or the pressure edge was hit"
+    before = ((0, WARNS), (1_000, RISES))
+    assert told(*before, (1_100, hit), (1_600, hit)) == []
+    assert told(*before, (1_100, hit), (1_601, hit)) == [("SR-20", over.format(501), LOWER)]
+    assert told(*before, (1_100, hit), (1_601, RISES)) == [("SR-20", over.format(501), LOWER)]
+    assert told(*before, (1_100, {**hit, "took_ms": 1}), (1_601, hit)) == []
+    assert told(*before, (1_100, {**RISES, "pressure_trip": True}), (1_601, RISES)) == [
+        ("SR-20", over.format(501), LOWER)
+    ]
+    assert told(*before, (1_100, hit), (1_300, FALLS), (1_601, FALLS)) == []
+    assert told(*before, (1_100, hit), (2_100, hit)) == []  # A whole warning fits in between.
+    assert told(*before, (1_100, {**hit, "local_key": True}), (1_601, {**hit, "local_key": True})) == []
+
+
+def test_sr_21_after_three_reversals_it_stays_down() -> None:
+    tries = [{**RISES, "reversals": n} for n in (2, 3)]
+    assert told((0, tries[0]), (100, tries[0])) == []
+    assert told((0, tries[0]), (100, tries[1])) == []  # Bits and count are read one after the other.
+    assert told((0, tries[1]), (100, tries[0])) == []
+    assert told((0, {**WARNS, "reversals": 3}), (100, tries[1])) == [
+        ("SR-21", "it reversed 3 times and rises again", LOWER)
+    ]
+    assert told((0, tries[1]), (100, {**tries[1], "local_key": True})) == []
+
+
+@pytest.mark.parametrize(
+    ("moves", "why", "response"),
+    [
+        (RISES, "it moves up for {} ms at least, longest 15000 ms", LOWER),
+        (FALLS, "stuck: it moves down for {} ms at least, longest 15000 ms", LATCH),
+    ],
+)
+def test_sr_22_a_travel_ends_in_the_commissioned_time(moves: dict[str, Any], why: str, response: Response) -> None:
+    def moving(until_ms: int, took_ms: int = 0, step_ms: int = 999) -> list[tuple[str, str, Response]]:
+        times = [*range(0, until_ms, step_ms), until_ms]
+        return told(*((at_ms, {**moves, "took_ms": took_ms if at_ms == 0 else 0}) for at_ms in times))
+
+    assert moving(15_000) == []
+    assert moving(15_001) == [("SR-22", why.format(15_001), response)]
+    assert moving(15_001, took_ms=1) == []
+    assert moving(30_000, step_ms=1_000) == []  # It may have come to rest and warned in between.
+
+
+def test_sr_22_a_bollard_that_is_stuck_is_told_at_once() -> None:
+    assert told((0, {**FALLS, "state": 8})) == [("SR-22", "the PLC says that it is stuck on its way down", LATCH)]
+
+
+@pytest.mark.parametrize("seen", [EFO, {**EFO, "state": 0}, {**EFO, "efo_active": None}], ids=str)
+def test_sr_23_an_emergency_raise_is_always_an_alarm(seen: dict[str, Any]) -> None:
+    assert told((0, seen)) == [("SR-23", "the emergency raise (EFO) is on", ALARM)]
+    assert told((0, {**EFO, "efo_active": False})) == []  # The bit counts where there is one.
+
+
+def test_sr_23_interlocks_persist_in_an_emergency_and_its_switch_alone_ends_it() -> None:
+    said = told((0, {**EFO, **LOOP}), (100, {**EFO_RISES, **LOOP}), (700, {**EFO_RISES, **LOOP}))
+    assert [(rule, response) for rule, _, response in said if response is not ALARM] == [
+        ("SR-23", LATCH),
+        ("SR-20", LATCH),
+    ]
+
+
+UNASKED = ("SR-19", "it rises and nobody asked for it since it was last up, lost mains or was first seen", LOWER)
+RISE = ((5_000, WARNS), (6_000, RISES))
+
+
+def test_sr_19_nothing_rises_on_our_restart_or_when_mains_return() -> None:
+    assert told((0, DOWN), *RISE, asked=None) == [UNASKED]
+    assert told((0, DOWN), *RISE, asked=True) == []
+    assert told((0, DOWN), (1_000, {"mains_ok": False, "state": 11, "green_on": False}), *RISE) == [UNASKED]
+    assert told((0, UP), (1_000, FALLS), (4_000, DOWN), *RISE) == [UNASKED]
+    assert told((0, FALLS), (4_000, DOWN), *RISE) == [UNASKED]
+    assert told((0, DOWN), (5_000, EFO), (6_000, EFO_RISES), asked=None)[-1][0] == "SR-23"
+    for underway in ({**WARNS}, {**RISES}, {"reversals": 1}, {"state": 5, **RED}):  # Asked before we looked.
+        assert UNASKED not in told((0, underway), (100, WARNS), *RISE, asked=None)
+
+
+def test_sr_19_a_bollard_that_rises_alone_does_not_do_so_when_mains_return() -> None:
+    alone = replace(BOLLARD, rises_alone=True)
+    cut = (1_000, {"mains_ok": False, "state": 11, "green_on": False})
+    assert told((0, DOWN), *RISE, asked=None, bollard=alone) == []
+    assert told((0, UP), (1_000, FALLS), (4_000, DOWN), *RISE, bollard=alone) == []
+    assert told((0, DOWN), cut, (2_000, DOWN), *RISE, bollard=alone) == [UNASKED]
+    assert told((0, DOWN), cut, (2_000, LOOP), *RISE, bollard=alone) == []  # Somebody passed.
+    assert told((0, DOWN), cut, (2_000, LOOP), *RISE) == [UNASKED]
+
+
+def test_sr_19_a_moving_bollard_with_a_silent_heartbeat_is_a_sensor_fault() -> None:
+    why = "sensor fault: it is said to move, and the PLC's heartbeat stands still since {} ms"
+    still = {"heartbeat_at_ms": START_MS}
+    assert told((3_000, {**RISES, **still})) == []
+    assert told((3_001, {**RISES, **still})) == [("SR-19", why.format(3_001), LOWER)]
+    assert told((3_001, {**FALLS, **still})) == [("SR-19", why.format(3_001), ALARM)]
+    assert told((9_000, {**UP, **still})) == []
+    assert told((9_000, {**RISES, "heartbeat_at_ms": None})) == []
+
+
+def test_sr_19_the_plcs_report_follows_its_own_order() -> None:
+    said = ("SR-19", "the PLC says rising right after down", ALARM)
+    assert told((0, {**DOWN, **RED}), (999, {**RED, "state": 2})) == [said]
+    assert told((0, {**DOWN, **RED}), (1_000, {**RED, "state": 2})) == []
+    assert told((0, {**DOWN, **RED}), (999, {**RED, "state": 12})) == []
+    assert told((0, {**DOWN, **RED}), (999, {**RED, "state": 2, "local_key": True})) == []
+    assert told((0, {**DOWN, **RED}), (500, {**RED, "state": 2, "took_ms": 499})) == [said]
+
+
+def test_the_table_of_states_is_whole() -> None:
+    assert set(FOLLOWS) == set(BollardState)
+    never = {(a.name, b.name) for a in BollardState for b in BollardState if b not in SOON_AFTER[a]}
+    rest = {"DOWN", "UP", "LOWERING", "HELD_DOWN", "FAULT_DOWN", "FAULT_STUCK"}
+    only_warned = {(name, "RISING") for name in {*rest, "REVERSING", "EFO", "LOCAL", "POWERFAIL"}}
+    assert only_warned <= never
+    assert {("DOWN", "UP"), ("HELD_DOWN", "UP"), ("LOWERING", "UP"), ("FAULT_DOWN", "DOWN")} <= never
+    chain = [BollardState[name] for name in ("DOWN", "PREWARN", "RISING", "UP", "LOWERING", "DOWN")]
+    assert all(after in FOLLOWS[before] for before, after in pairwise(chain))
+
+
+# A simulated PLC, polled badly.
+
+STEP_MS = 20  # of the simulated PLC
+DEEDS = (
+    "raise",
+    "lower",
+    "loop_a",
+    "loop_b",
+    "pressure",
+    "loop_fault",
+    "mains",
+    "local_key",
+    "local_raise",
+    "efo",
+    "hold",
+)
+BITS = (
+    "at_top", "at_bottom", "moving_up", "moving_down", "loop_a", "loop_b", "loop_fault", "pressure_trip", "local_key",
+    "mains_ok", "door_open", "fault_latched", "red_on", "green_on", "beacon_on", "efo_active",
+)  # fmt: skip
+
+
+class Street:
+    """One PLC with its observer; bits and numbers are read one after the other, as on the wire."""
+
+    def __init__(self, build: Build, bollard: Bollard, auto_raise_s: int = 0) -> None:
+        self.plc, self.bollard, self.now_ms = BollardPlc(build), bollard, START_MS
+        self.memory, self.said = BollardMemory(), list[Trip]()
+        self.beat: tuple[int, int | None] | None = None
+        self.plc._holding[2] = self.plc.bollard.auto_raise_s = auto_raise_s
+        self.run(0)
+
+    def run(self, ms: int) -> None:
+        """Let the PLC work, with its gateway heard."""
+        for _ in range(max(1, ms // STEP_MS)):
+            self.now_ms += STEP_MS if ms else 0
+            self.plc._gateway_s = self.now_ms / 1000
+            self.plc.step(self.now_ms / 1000)
+
+    def look(self, between_ms: int, knows_efo: bool = True) -> None:
+        """Poll once."""
+        at_ms = self.now_ms
+        bits = dict(zip(BITS, (bool(self.plc.tables[Table.DISCRETES][n]) for n in range(16)), strict=True))
+        self.run(between_ms)
+        words = self.plc.tables[Table.INPUTS]
+        if self.beat is None or self.beat[0] != words[2]:
+            self.beat = (words[2], at_ms if self.beat else None)
+        seen = replace(
+            SEEN_BOLLARD, at_ms=at_ms, took_ms=self.now_ms - at_ms, state=words[0], position_percent=words[3],
+            reversals=words[8], heartbeat_at_ms=self.beat[1], **bits | ({} if knows_efo else {"efo_active": None}),
+        )  # fmt: skip
+        self.memory, said = watch_bollard(self.memory, seen, self.bollard)
+        self.said += said
+
+    def do(self, deed: str) -> None:
+        """What people do to it."""
+        around = self.plc._stimuli
+        match deed:
+            case "raise":
+                self.memory = commanded(self.memory, RAISE, self.bollard)
+                self.plc.bollard.request_raise()
+            case "lower":
+                self.memory = commanded(self.memory, LOWER_IT, self.bollard)
+                self.plc.bollard.request_lower()
+            case "hold":
+                self.plc.bollard.request_hold_down(not self.plc.bollard.hold_down)
+            case "mains":
+                self.plc._mains = not self.plc._mains
+            case _:
+                around[deed] = not around[deed]
+        self.run(0)
+
+    def broken(self) -> set[str]:
+        """Rules found broken; the emergency alarm is no fault of the PLC."""
+        return {trip.rule for trip in self.said if (trip.rule, trip.response) != ("SR-23", ALARM)}
+
+
+deeds = st.lists(st.tuples(st.sampled_from(("raise", "raise", "lower", *DEEDS)), st.integers(0, 5_000)), max_size=12)
+polls = st.lists(
+    st.tuples(st.sampled_from((0, 20, 100, 100, 300, 1_000, 2_500, 9_000)), st.sampled_from((0, 0, 20, 100)))
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    deeds=deeds,
+    polls=polls.filter(bool),
+    build=st.builds(Build, prewarn_s=st.sampled_from((1.0, 3.0)), spring_down=st.booleans(), retries=st.booleans()),
+    auto_raise_s=st.sampled_from((0, 0, 15)),
+    knows_efo=st.booleans(),
+)
+def test_sr_19_to_24_a_healthy_bollard_is_never_accused_whatever_people_do_and_however_it_is_polled(
+    deeds: list[tuple[str, int]], polls: list[tuple[int, int]], build: Build, auto_raise_s: int, knows_efo: bool
+) -> None:
+    street = Street(build, replace(BOLLARD, rises_alone=auto_raise_s > 0), auto_raise_s)
+    turn = 0
+    for deed, lasts_ms in [*deeds, ("lower", 20_000)]:
+        street.do(deed)
+        until_ms = street.now_ms + lasts_ms
+        while street.now_ms <= until_ms:  # Bounded: each turn of the polls that takes no time is followed by a step.
+            wait_ms, between_ms = polls[turn % len(polls)]
+            turn += 1
+            street.look(between_ms, knows_efo)
+            street.run(max(wait_ms, STEP_MS))
+    assert street.broken() == set(), street.said
+
+
+FAULTS = [
+    ("ignore_loops", ("raise", 1_000, "loop_a", 6_000), "SR-19"),
+    ("ignore_loops", ("raise", 4_000, "loop_b", 3_000), "SR-20"),
+    ("ignore_loops", ("raise", 4_000, "pressure", 3_000), "SR-20"),
+    ("ignore_loops", ("loop_a", 3_000, "efo", 3_000), "SR-23"),
+    ("no_warning", ("raise", 3_000), "SR-20"),
+    ("red_lamp_out", ("raise", 5_000), "SR-20"),
+    ("endless_reversals", ("raise", 4_000, *("loop_a", 1_000, "loop_a", 6_000) * 4), "SR-21"),
+    ("bounce", ("raise", 6_500, "loop_a", 100, "loop_a", 4_000), "SR-19"),
+    ("no_timeout stuck_drive", ("raise", 21_000), "SR-22"),
+    ("stuck_drive", ("lower", 10_000), "SR-22"),
+    ("rise_on_power", ("mains", 2_000, "mains", 6_000), "SR-19"),
+    ("green_lamp_on", ("raise", 5_000), "SR-24"),
+    ("frozen_heartbeat", ("raise", 10_000), "SR-19"),
+    ("both_limits", ("lower", 1_000), "SR-19"),
+]
+
+
+@pytest.mark.parametrize(("faults", "story", "rule"), FAULTS, ids=str)
+def test_sr_19_to_24_each_fault_of_a_plc_is_found_and_its_rule_named(
+    faults: str, story: tuple[str | int, ...], rule: str
+) -> None:
+    assert play(story).broken() == set()
+    assert rule in play(story, faults).broken()
+
+
+def play(story: tuple[str | int, ...], faults: str = "") -> Street:
+    """Deeds and how long each lasts, polled ten times a second."""
+    street = Street(Build(), BOLLARD)
+    if faults == "stuck_drive":
+        street.plc.bollard.position = 100.0
+        street.plc.bollard.state = State.UP
+    for _ in range(40):
+        street.look(0)
+        street.run(100)
+    for fault in faults.split():
+        street.plc.faults.switch(fault)
+    for each in story:
+        if isinstance(each, str):
+            street.do(each)
+        else:
+            for _ in range(each // 100):
+                street.look(0)
+                street.run(100)
+    return street
