@@ -96,6 +96,7 @@ class Cabinet:
         broker: ``mqtt://host:port`` or ``mqtts://host:port``; None runs without a fleet.
         poll_ms: the agent's polling period. observe_ms: the guard's.
         profiles: folder of register maps. state: folder of databases, keys and sockets.
+        guard_state: the guard's own one, where the agent may not write; None if they share one.
         realtime: the guard's claim on the processor; realtime_priority: of SCHED_FIFO, 1..49.
         file: name of the site file; its signature lies beside it, as ``<file>.sig``.
     """
@@ -111,3 +112,9 @@ class Cabinet:
     file: str = ""
     realtime: Realtime = Realtime.IF_PERMITTED
     realtime_priority: int = 10
+    guard_state: PurePosixPath | None = None
+
+    @property
+    def guards_folder(self) -> PurePosixPath:
+        """Where the guard keeps its database, its keys and its socket."""
+        return self.guard_state or self.state

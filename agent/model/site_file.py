@@ -70,11 +70,11 @@ def _read_cabinet(root: Table, name_of_file: str) -> Cabinet:
     city, gateway, name = _read_site(root.table("site"))
     broker, silence_ms = _read_fleet(root.table("fleet", optional=True))
     poll_ms, profiles, state = _read_agent(root.table("agent", optional=True))
-    observe_ms, presence, realtime, priority = _read_guard(root.table("guard", optional=True))
+    observe_ms, presence, realtime, priority, guard_state = _read_guard(root.table("guard", optional=True))
     equipment, links = _read_equipment(root)
     root.end()
     site = Site(city, gateway, name, equipment, silence_ms)
-    settings = (poll_ms, observe_ms, profiles, state, name_of_file, realtime, priority)
+    settings = (poll_ms, observe_ms, profiles, state, name_of_file, realtime, priority, guard_state)
     return Cabinet(site, links, presence, broker, *settings)
 
 
@@ -111,9 +111,13 @@ def _read_agent(table: Table | None) -> tuple[int, PurePosixPath, PurePosixPath]
     return poll_ms, PurePosixPath(profiles), PurePosixPath(state)
 
 
-def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None, Realtime, int]:
+OfGuard = tuple[int, PresenceInputs | None, Realtime, int, PurePosixPath | None]
+
+
+def _read_guard(table: Table | None) -> OfGuard:
     if table is None:
-        return 100, None, Realtime.IF_PERMITTED, REALTIME_PRIORITY
+        return 100, None, Realtime.IF_PERMITTED, REALTIME_PRIORITY, None
+    state = PurePosixPath(table.text("state")) if table.has("state") else None
     words = "|".join(Realtime)
     realtime = Realtime(table.matching("realtime", words, words.replace("|", ", "), Realtime.IF_PERMITTED))
     priority = table.whole("realtime_priority", 1, REALTIME_PRIORITY_MAX, "priority", default=REALTIME_PRIORITY)
@@ -128,7 +132,7 @@ def _read_guard(table: Table | None) -> tuple[int, PresenceInputs | None, Realti
             inputs.note("local_key", f"the same point as door_open, {shown(local_key)}")
         inputs.end()
     table.end()
-    return observe_ms, presence, realtime, priority
+    return observe_ms, presence, realtime, priority, state
 
 
 def _read_equipment(root: Table) -> tuple[Mapping[EquipmentId, Equipment], Mapping[EquipmentId, Link]]:

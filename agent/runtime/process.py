@@ -67,7 +67,9 @@ class Agent:
         self.polls: dict[EquipmentId, UnitPoll] = {}
         self.units = list(self._units())
         guarded = tuple(each for each in self._site.equipment.values() if isinstance(each, Junction | Bollard))
-        questions, commands, self._carrying = (LocalClient(state / "guard.sock") for _ in range(3))
+        questions, commands, self._carrying = (
+            LocalClient(home / cabinet.guards_folder / "guard.sock") for _ in range(3)
+        )
         self.guard = (
             GuardMirror(questions, commands, guarded, self.table, self.recorder, clock, cabinet.poll_ms)
             if guarded

@@ -76,9 +76,10 @@ def test_the_other_equipment_arrives() -> None:
 
 
 def test_the_guards_claim_on_the_processor_is_the_sites_to_settle() -> None:
-    asked = 'observe_ms = 50\nrealtime = "required"\nrealtime_priority = 49'
+    asked = 'observe_ms = 50\nrealtime = "required"\nrealtime_priority = 49\nstate = "/var/lib/armoire-guard"'
     cabinet = read_cabinet(WHOLE.replace("observe_ms = 50", asked), "site.toml")
     assert (cabinet.realtime, cabinet.realtime_priority) == (Realtime.REQUIRED, 49)
+    assert str(cabinet.guards_folder) == "/var/lib/armoire-guard"
 
 
 def test_the_smallest_file_has_the_written_defaults() -> None:
@@ -86,6 +87,7 @@ def test_the_smallest_file_has_the_written_defaults() -> None:
     assert (cabinet.broker, cabinet.presence, cabinet.site.fleet_silence_ms) == (None, None, 120_000)
     assert (cabinet.poll_ms, cabinet.observe_ms) == (1000, 100)
     assert (cabinet.realtime, cabinet.realtime_priority) == (Realtime.IF_PERMITTED, 10)
+    assert cabinet.guards_folder == cabinet.state
     assert (str(cabinet.profiles), str(cabinet.state)) == ("configs/profiles", "state")
     assert (dict(cabinet.site.equipment), dict(cabinet.links)) == ({}, {})
     sections = read_cabinet(SMALLEST + "[agent]\n[guard]\n", "site.toml")
