@@ -112,8 +112,8 @@ class Room:
         topic = down(CITY_ID, GATEWAY_ID, "cmd")
         number = self.world.clock.now_ms()  # Rises over both managers, as the shared store's counter does.
         message = CommandMessage(
-            SCHEMA, f"c{number}", ALICE.kid.decode(), GATEWAY, "seg-1", "release-level", {}, self.nonce, number, 0, 2**62,
-            None, None,
+            SCHEMA, f"c{number}", ALICE.kid.decode(), GATEWAY, "seg-1", "release-level", {}, self.nonce, number, 0,
+            self.world.clock.unix_ms() + 20_000, None, None,
         )  # fmt: skip
         sealed = envelope.join_set([ALICE.seal(encode(message), topic)])
         for broker in (0, 1):

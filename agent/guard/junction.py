@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterator
-from dataclasses import replace
 from typing import cast
 
+from agent.guard.flashes import OBSERVER_FLASH_EVENT
 from agent.guard.guarded import Guarded
 from agent.guard.points import CONTROL_WORDS, aspects, junction_points
 from agent.guard.records import Records
@@ -40,6 +40,7 @@ class JunctionGuard(Guarded):
         records: Records,
         surroundings: Surroundings,
         clock: Clock,
+        default_secret: str = "",
     ) -> None:
         super().__init__(records, surroundings, clock)
         self._junction = junction
@@ -50,7 +51,8 @@ class JunctionGuard(Guarded):
         self._lease: Lease | None = None
         self._refreshed_at_ms = 0
         self._is_refreshed = True
-        self._flash_at_ms: int | None = None
+        self._default_secret = default_secret
+        self._is_secret_told = False
         self._writing = asyncio.Lock()  # a request and its read-back are one; held for a few answers at most
 
     @property
@@ -73,20 +75,22 @@ class JunctionGuard(Guarded):
             mode=self.mode(),
             latch=self.latch,
             presence=self.surroundings.presence,
-            flash_requested_at_ms=self._flash_at_ms,
+            flash_requested_at_ms=self.surroundings.flash_at_ms(self._junction.id),
             fault_seen_at_ms=self.fault_seen_at_ms(),
+            spent=self.surroundings.spent,
+            default_secret=self._default_secret,
         )
 
     def fault_seen_at_ms(self) -> int | None:
-        """When a fault was last seen: a conflict trips once, and counts for as long as it is there."""
-        tripped_ms, conflict_ms = super().fault_seen_at_ms(), self._memory.conflict_at_ms
-        if tripped_ms is None or conflict_ms is None:
+        """When a fault was last seen: what lasts trips once, and counts for as long as it is there."""
+        tripped_ms, lasting_ms = super().fault_seen_at_ms(), self._memory.fault_at_ms
+        if tripped_ms is None or lasting_ms is None:
             return tripped_ms
-        return max(tripped_ms, conflict_ms)
+        return max(tripped_ms, lasting_ms)
 
     def watch_anew(self) -> None:
-        """Forget the conflict that was told; the times of greens and yellows stay."""
-        self._memory = replace(self._memory, conflict_at_ms=None, confirmed=False)
+        """Forget the faults that were told; the times of greens and yellows stay."""
+        self._memory = self._memory.anew()
 
     def untold(self) -> tuple[str, ...]:
         """Objects the controller did not tell when it was last observed."""
@@ -105,6 +109,7 @@ class JunctionGuard(Guarded):
 
     async def tick(self) -> None:
         """Observe once; trip if a rule is broken; keep or end the lease."""
+        self._tell_secret()
         try:
             seen = await self._controller.observe()
         except DriverError as error:
@@ -116,6 +121,15 @@ class JunctionGuard(Guarded):
         if trips:
             await self._trip(trips)
         await self._keep_lease()
+        if not trips and self._memory.conflict_at_ms != seen.at_ms:  # The second sample must not wait.
+            await self._controller.poll_seldom()
+
+    def _tell_secret(self) -> None:
+        """SR-17: say once after each start that everybody knows how to control this controller."""
+        if self._default_secret and not self._is_secret_told:
+            self._is_secret_told = True
+            text = f"its {self._default_secret} is a default everybody knows; control is refused until it is changed"
+            self.records.note("trip", self._junction.id, "SR-17", text)
 
     async def _trip(self, trips: tuple[Trip, ...]) -> None:
         """SR-02's order: latch in memory, release, sealed record; flash once when a second sample confirms.
@@ -137,10 +151,10 @@ class JunctionGuard(Guarded):
         for trip in trips:
             self.records.note("trip", self._junction.id, trip.rule, trip.reason, self._inputs(released))
         if reaction.flash is not None:
-            self._flash_at_ms = now_ms
+            self.surroundings.spend(reaction.flash.command, now_ms)
             async with self._writing:
                 requested = await self._attempt("flash request", self._controller.flash(reaction.flash))
-            self.records.note("trip.flash", self._junction.id, trips[0].rule, requested, self._inputs())
+            self.records.note(OBSERVER_FLASH_EVENT, self._junction.id, trips[0].rule, requested, self._inputs())
 
     async def _attempt(self, what: str, sending: Awaitable[None]) -> str:
         try:
@@ -166,17 +180,17 @@ class JunctionGuard(Guarded):
         return detail
 
     async def _keep_lease(self) -> None:
-        """Refresh at half the watchdog, judged again each time; release when it is due."""
+        """Judge what is held again with each sample; refresh at a third of the watchdog; release when it is due."""
         lease, now_ms = self._lease, self.clock.now_ms()
         if lease is None:
             return
         if why := due(lease, now_ms, self.surroundings.fleet == "silent"):
             await self._end_lease(lease, why)
             return
-        if now_ms - self._refreshed_at_ms < refresh_period_ms(self._junction):
-            return
         if refused := may_refresh(lease, self._site, self._observed, self.standing(now_ms), now_ms):
             await self._end_lease(lease, f"{refused.rule}: {refused.reason}")
+            return
+        if now_ms - self._refreshed_at_ms < refresh_period_ms(self._junction):
             return
         await self._refresh(lease)
 
@@ -239,7 +253,6 @@ class JunctionGuard(Guarded):
             await self._controller.select_plan(approved)
             return Acted("done", f"plan {approved.command.plan} requested and read back", self.state())
         if approves(approved, RequestFlash):
-            self._flash_at_ms = self.clock.now_ms()
             self._hold(approved)
             await self._controller.flash(approved)
             return Acted("done", "flash requested and read back", self.state())

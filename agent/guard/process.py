@@ -10,6 +10,7 @@ from agent.guard.beat import Beat
 from agent.guard.bollard import BollardGuard
 from agent.guard.desk import Desk
 from agent.guard.executor import GuardExecutor
+from agent.guard.flashes import recall_flashes
 from agent.guard.guarded import Guarded
 from agent.guard.presence import PresenceWatch
 from agent.guard.realtime import Lack, claim, settle
@@ -27,6 +28,7 @@ from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
 from agent.process.trustfiles import read_trust
 from agent.safety.latch import Latch
+from agent.safety.secret import defaults_among
 from agent.wire.errors import TrustError
 from agent.wire.gate import CommandGate, Nonces
 from agent.wire.messages import Value
@@ -65,7 +67,7 @@ class Guard:
         self.lines: dict[Address, ModbusLine] = {}
         self.presence = self._presence()
         self.guarded: Mapping[EquipmentId, Guarded] = dict(self._guarded())
-        executor = GuardExecutor(site, self.guarded, self.records, clock)
+        executor = GuardExecutor(site, self.guarded, self.records, self.surroundings, clock)
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
         self.gatekeeper = Gatekeeper(site.city, site.gateway, gate, trust.signer, executor, clock)
         told = (self.figures, self.concerns, os.getpid())
@@ -106,8 +108,19 @@ class Guard:
         from drivers.ntcip.controller import SignalController
 
         mask = sum(group.bit for group in junction.groups)
-        controller = SignalController(link, junction.id, mask, now_ms=self._clock.now_ms)
-        return JunctionGuard(junction, self._cabinet.site, controller, self.records, self.surroundings, self._clock)
+        controller = SignalController(
+            link,
+            junction.id,
+            mask,
+            now_ms=self._clock.now_ms,
+            vehicle_calls=junction.call_phases(of_pedestrians=False),
+            pedestrian_calls=junction.call_phases(of_pedestrians=True),
+        )
+        secrets = {"read community": link.read_community, "write community": link.write_community}
+        known = defaults_among(secrets)
+        return JunctionGuard(
+            junction, self._cabinet.site, controller, self.records, self.surroundings, self._clock, known
+        )
 
     def _bollard(self, bollard: Bollard, link: ModbusLink) -> Guarded:
         driver = BollardDriver(self._unit(link), bollard.id)
@@ -122,6 +135,7 @@ class Guard:
         self.take(claim(self._cabinet.realtime, self._cabinet.realtime_priority))
         await self.records.open()
         self.hold_what_may_be_lost()
+        await recall_flashes(self._cabinet.site, self.records, self.surroundings, self._clock)
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
         for lack in self.lacks:
             self.records.note("guard.health", "", "", str(lack))

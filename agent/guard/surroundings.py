@@ -1,12 +1,16 @@
-"""What holds for the whole cabinet: is the fleet there, is somebody at the open door."""
+"""What holds for the whole cabinet: is the fleet there, is somebody at the open door, what was commanded of late."""
 
 from collections.abc import Iterator
 
+from agent.model.command import Command, RequestFlash
+from agent.model.identity import EquipmentId
 from agent.model.observation import ClockQuality, Presence
 from agent.model.site import Site
 from agent.process.clock import Clock
+from agent.safety.budget import spend
 from agent.safety.case import PRESENCE_AGE_MS_MAX
 from agent.safety.mode import Mode, ModeEntry, worst
+from agent.safety.standing import Spent
 from agent.wire.errors import TopicError
 from agent.wire.leadership import Leadership
 from agent.wire.messages import Ack
@@ -30,6 +34,22 @@ class Surroundings:
         self.started_ms = clock.now_ms()
         self.presence: Presence | None = None
         self._key_turned_at_ms: int | None = None
+        self.spent: Spent = ()
+        self._flash_at_ms: dict[EquipmentId, int] = {}
+
+    def spend(self, command: Command, at_ms: int) -> None:
+        """Count one command that is carried out or tried (SR-14, SR-25), of a person or of the observer.
+
+        Args:
+            at_ms: monotonic; of a flash remembered over a restart it may lie before the start.
+        """
+        self.spent = spend(self.spent, command, at_ms)
+        if isinstance(command, RequestFlash):
+            self._flash_at_ms[command.equipment] = at_ms
+
+    def flash_at_ms(self, equipment: EquipmentId) -> int | None:
+        """When flash was last requested there, by whomever; None if never."""
+        return self._flash_at_ms.get(equipment)
 
     def see(self, presence: Presence | None) -> None:
         """Take a reading of door and key; None if they could not be read."""

@@ -1,17 +1,18 @@
 """Rules for signalised junctions. Pure: facts in, verdict out.
 
 We request, the controller decides: no command names a group, and a plan runs only if it was commissioned. The
-controller's own conflict monitor (EN 12675) stays the authority. Source: docs/safety.md SR-09, 10, 12, 14, 27.
+controller's own conflict monitor (EN 12675) stays the authority. Source: docs/safety.md SR-09, 10, 12, 14, 16, 27.
 """
 
-from agent.model.command import RequestFlash, SelectPlan
+from agent.model.command import PriorityRequest, RequestFlash, SelectPlan
 from agent.model.equipment import Junction
 from agent.model.observation import JunctionObserved
 from agent.safety.case import Case
 from agent.safety.matrix import FLASH_NONE, FlashStatus
 from agent.safety.verdict import Refused
 
-Control = Case[SelectPlan | RequestFlash, Junction]
+Control = Case[SelectPlan | RequestFlash | PriorityRequest, Junction]
+Hold = Case[SelectPlan | RequestFlash, Junction]
 
 PLAN_MIN, PLAN_MAX = 1, 253
 """NTCIP 1202 systemPatternControl: 1..253 are plans; 0 releases, 254 is free, 255 is flash."""
@@ -44,7 +45,7 @@ def plan_is_commissioned(case: Case[SelectPlan, Junction], _seen: JunctionObserv
     return Refused("SR-27", f"plan {plan} is not commissioned here; {', '.join(map(str, sorted(plans))) or 'none'} are")
 
 
-def lease_is_bounded(case: Control, _seen: JunctionObserved) -> Refused | None:
+def lease_is_bounded(case: Hold, _seen: JunctionObserved) -> Refused | None:
     """SR-10: a hold on a junction ends by itself, at most 60 min later."""
     lease_ms = case.command.lease_ms
     if 0 < lease_ms <= JUNCTION_LEASE_MS_MAX:
@@ -65,6 +66,19 @@ def watchdog_is_commissioned(case: Control, seen: JunctionObserved) -> Refused |
     if found_s != commissioned_s:
         return Refused("SR-09", f"the controller's unitBackupTime is {found_s} s; commissioned: {commissioned_s} s")
     return None
+
+
+def configuration_is_commissioned(case: Control, seen: JunctionObserved) -> Refused | None:
+    """SR-16: a controller whose stored configuration is not the commissioned one is not the one that was checked."""
+    commissioned, found = case.equipment.configuration_id, seen.configuration_id
+    if commissioned is None or found == commissioned:
+        return None
+    return Refused("SR-16", f"{configuration_words(found)}; commissioned: {commissioned}")
+
+
+def configuration_words(found: int | None) -> str:
+    """The controller's fingerprint, for a sentence."""
+    return "the controller's configuration id " + ("cannot be read" if found is None else f"is {found}")
 
 
 def controller_runs_normally(_case: Control, seen: JunctionObserved) -> Refused | None:

@@ -5,7 +5,7 @@ the equipment is seen, then what is seen. Source: docs/safety.md.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from agent.model.command import (
@@ -13,6 +13,7 @@ from agent.model.command import (
     Command,
     LowerBollard,
     Origin,
+    PriorityRequest,
     RaiseBollard,
     ReleaseJunction,
     ReleaseLevel,
@@ -21,12 +22,14 @@ from agent.model.command import (
     Role,
     SelectPlan,
     SetLevel,
+    ShowTemplate,
 )
-from agent.model.equipment import Bollard, Equipment, Junction, Segment
-from agent.model.observation import BollardObserved, JunctionObserved, Observed, SegmentObserved
+from agent.model.equipment import Bollard, Display, Equipment, Junction, Segment
+from agent.model.observation import BollardObserved, DisplayObserved, JunctionObserved, Observed, SegmentObserved
 from agent.model.site import Site
-from agent.safety import bollard, junction, lighting
+from agent.safety import bollard, display, junction, lighting, priority
 from agent.safety.authority import fleet_is_heard, nobody_works_there, observation_is_fresh, origin_suffices
+from agent.safety.budget import budget_is_left
 from agent.safety.case import Case
 from agent.safety.lease import Lease
 from agent.safety.reset import (
@@ -36,6 +39,7 @@ from agent.safety.reset import (
     reset_is_on_site,
     wrong_green_is_gone,
 )
+from agent.safety.secret import secrets_are_own
 from agent.safety.standing import Standing
 from agent.safety.verdict import _SEAL, Approved, Refused
 
@@ -49,6 +53,12 @@ SeenRule = Callable[[Case[C, E], S], Refused | None]
 
 class Bench(Protocol):
     """Whatever can say no to one kind of command to one kind of equipment."""
+
+    @property
+    def command(self) -> type: ...
+    @property
+    def equipment(self) -> type: ...
+    def without(self, dropped: frozenset[object]) -> "Bench": ...
 
     def refusal(
         self, command: Command, equipment: Equipment, observed: Observed | None, standing: Standing, now_ms: int
@@ -93,101 +103,62 @@ class Rules(Generic[C, E, S]):
                 return refused
         return None
 
+    def without(self, dropped: frozenset[object]) -> "Rules[C, E, S]":
+        """These rules but for some."""
+        before = tuple(rule for rule in self.before if rule not in dropped)
+        return replace(self, before=before, on_sight=tuple(rule for rule in self.on_sight if rule not in dropped))
 
-REMOTE = (origin_suffices, nothing_is_latched, fleet_is_heard)
-SAFE_DIRECTION = (origin_suffices,)
+
+REMOTE = (origin_suffices, nothing_is_latched, fleet_is_heard, secrets_are_own, budget_is_left)
 RESET = (origin_suffices, reset_is_on_site, fault_is_over)
+WATCHED = (junction.watchdog_is_commissioned, junction.configuration_is_commissioned)
+NORMAL = (*WATCHED, junction.controller_runs_normally)
 
-RULES: Mapping[tuple[type, type], Bench] = {
-    (SelectPlan, Junction): Rules(
-        SelectPlan,
-        Junction,
-        JunctionObserved,
-        REMOTE,
-        (
-            junction.plan_is_commissioned,
-            junction.lease_is_bounded,
-            junction.watchdog_is_commissioned,
-            junction.controller_runs_normally,
-            nobody_works_there,
-        ),
-    ),
-    (RequestFlash, Junction): Rules(
-        RequestFlash,
-        Junction,
-        JunctionObserved,
-        REMOTE,
-        (
-            junction.lease_is_bounded,
-            junction.watchdog_is_commissioned,
-            junction.controller_runs_normally,
-            junction.flash_is_rare,
-            nobody_works_there,
-        ),
-    ),
-    (ReleaseJunction, Junction): Rules(ReleaseJunction, Junction, None, SAFE_DIRECTION),
-    (LowerBollard, Bollard): Rules(
-        LowerBollard,
-        Bollard,
-        BollardObserved,
-        SAFE_DIRECTION,
-        (bollard.key_is_not_local, bollard.no_emergency, nobody_works_there),
-    ),
-    (RaiseBollard, Bollard): Rules(
-        RaiseBollard,
-        Bollard,
-        BollardObserved,
-        REMOTE,
-        (
-            bollard.reading_is_from_now,
-            bollard.plc_is_alive,
-            bollard.no_emergency,
-            bollard.loops_are_free,
-            bollard.nothing_is_wrong,
-            bollard.position_is_down,
-            nobody_works_there,
-        ),
-    ),
-    (SetLevel, Segment): Rules(
-        SetLevel,
-        Segment,
-        SegmentObserved,
-        REMOTE,
-        (lighting.switch_is_not_local, lighting.level_is_allowed, lighting.lease_is_bounded, nobody_works_there),
-    ),
-    (ReleaseLevel, Segment): Rules(ReleaseLevel, Segment, None, (origin_suffices, nothing_is_latched)),
-    (ResetLatch, Junction): Rules(ResetLatch, Junction, JunctionObserved, RESET, (conflict_is_gone,)),
-    (ResetLatch, Bollard): Rules(ResetLatch, Bollard, BollardObserved, RESET, (wrong_green_is_gone,)),
-}
+PLAN = (junction.plan_is_commissioned, junction.lease_is_bounded, *NORMAL, nobody_works_there)
+FLASH = (junction.lease_is_bounded, *NORMAL, junction.flash_is_rare, nobody_works_there)
+PRIORITY = (priority.request_is_bounded, priority.requests_are_rare, *NORMAL, nobody_works_there)
+LOWER = (bollard.key_is_not_local, bollard.no_emergency, nobody_works_there)
+RAISE = (
+    bollard.reading_is_from_now,
+    bollard.plc_is_alive,
+    bollard.no_emergency,
+    bollard.loops_are_free,
+    bollard.nothing_is_wrong,
+    bollard.position_is_down,
+    nobody_works_there,
+)
+LEVEL = (lighting.switch_is_not_local, lighting.level_is_allowed, lighting.lease_is_bounded, nobody_works_there)
+SHOW = (
+    display.display_is_not_local,
+    display.template_is_commissioned,
+    display.display_ends_by_itself,
+    nobody_works_there,
+)
+_ALL: tuple[Bench, ...] = (
+    Rules(SelectPlan, Junction, JunctionObserved, REMOTE, PLAN),
+    Rules(RequestFlash, Junction, JunctionObserved, REMOTE, FLASH),
+    Rules(ReleaseJunction, Junction, None, (origin_suffices,)),
+    Rules(PriorityRequest, Junction, JunctionObserved, (*REMOTE, priority.requester_is_known), PRIORITY),
+    Rules(LowerBollard, Bollard, BollardObserved, (origin_suffices,), LOWER),
+    Rules(RaiseBollard, Bollard, BollardObserved, REMOTE, RAISE),
+    Rules(SetLevel, Segment, SegmentObserved, REMOTE, LEVEL),
+    Rules(ReleaseLevel, Segment, None, (origin_suffices, nothing_is_latched)),
+    Rules(ShowTemplate, Display, DisplayObserved, REMOTE, SHOW),
+    Rules(ResetLatch, Junction, JunctionObserved, RESET, (conflict_is_gone,)),
+    Rules(ResetLatch, Bollard, BollardObserved, RESET, (wrong_green_is_gone,)),
+)
+RULES: Mapping[tuple[type, type], Bench] = {(rules.command, rules.equipment): rules for rules in _ALL}
+
+AT_FIRST: frozenset[object] = frozenset(
+    {origin_suffices, fleet_is_heard, budget_is_left, junction.lease_is_bounded, lighting.lease_is_bounded}
+)
+AT_FLASH: frozenset[object] = frozenset({junction.controller_runs_normally, junction.flash_is_rare})
 WHILE_LEASED: Mapping[tuple[type, type], Bench] = {
-    (SelectPlan, Junction): Rules(
-        SelectPlan,
-        Junction,
-        JunctionObserved,
-        (nothing_is_latched,),
-        (
-            junction.plan_is_commissioned,
-            junction.watchdog_is_commissioned,
-            junction.controller_runs_normally,
-            nobody_works_there,
-        ),
-    ),
-    (RequestFlash, Junction): Rules(
-        RequestFlash,
-        Junction,
-        JunctionObserved,
-        (nothing_is_latched,),
-        (junction.watchdog_is_commissioned, nobody_works_there),
-    ),
-    (SetLevel, Segment): Rules(
-        SetLevel,
-        Segment,
-        SegmentObserved,
-        (nothing_is_latched,),
-        (lighting.switch_is_not_local, lighting.level_is_allowed, nobody_works_there),
-    ),
+    (SelectPlan, Junction): RULES[SelectPlan, Junction].without(AT_FIRST),
+    (RequestFlash, Junction): RULES[RequestFlash, Junction].without(AT_FIRST | AT_FLASH),
+    (SetLevel, Segment): RULES[SetLevel, Segment].without(AT_FIRST),
 }
-"""What must go on holding while a lease lasts; see ``may_refresh``."""
+"""What must go on holding while a lease lasts: all but what only its beginning must satisfy; see ``may_refresh``."""
 
 
 def judge(command: C, site: Site, observed: Observed | None, standing: Standing, now_ms: int) -> Approved[C] | Refused:

@@ -6,9 +6,9 @@ Group n is bit n-1. Source: docs/safety.md SR-02; EN 12675 makes conflicting gre
 from dataclasses import dataclass
 from enum import IntEnum
 
-from agent.model.equipment import Junction
+from agent.model.equipment import GroupKind, Junction
 from agent.model.identity import SignalGroupNumber
-from agent.model.observation import JunctionObserved
+from agent.model.observation import Calls, JunctionObserved
 
 
 class FlashStatus(IntEnum):
@@ -36,12 +36,14 @@ class Matrix:
         commissioned: mask of all groups.
         conflicts: per group its bit and the mask of the groups it conflicts with.
         intergreens: per starting group the (index of the ending group, least ms between the greens).
+        reds: mask of the groups that show red whenever they show nothing else.
     """
 
     junction: Junction
     commissioned: int
     conflicts: tuple[tuple[int, int], ...]
     intergreens: tuple[tuple[tuple[int, int], ...], ...]
+    reds: int
 
     @classmethod
     def of(cls, junction: Junction) -> "Matrix":
@@ -62,6 +64,7 @@ class Matrix:
             commissioned=sum(bits.values()),
             conflicts=tuple((group.bit, against[group.number]) for group in groups),
             intergreens=tuple(tuple(before[group.number]) for group in groups),
+            reds=sum(group.bit for group in groups if group.has_red),
         )
 
     def numbers(self, mask: int) -> tuple[SignalGroupNumber, ...]:
@@ -78,6 +81,15 @@ class Matrix:
         for bit, against in self.conflicts:
             if seen.greens & bit and moving & against:
                 found |= bit | (moving & against)
+        return found
+
+    def called(self, calls: Calls) -> int:
+        """Mask of the groups somebody asks for, as far as the controller tells."""
+        found = 0
+        for group in self.junction.groups:
+            mask = calls.pedestrians if group.kind is GroupKind.PEDESTRIAN else calls.vehicles
+            if group.call_phase and mask is not None and mask >> (group.call_phase - 1) & 1:
+                found |= group.bit
         return found
 
     def uncommissioned(self, seen: JunctionObserved) -> int:

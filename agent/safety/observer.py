@@ -3,7 +3,7 @@
 One sample is one moment of the controller's truth, so every claim is made for the *most favourable* history that fits
 the samples: an aspect may have begun right after the last sample without it and ended right before the first sample
 without it. A violation is reported only if even that history breaks the rule; polling can miss one, never invent one.
-It is an auditor, not a conflict monitor. Source: docs/safety.md SR-02, 04, 05, 06, 12.
+It is an auditor, not a conflict monitor. Source: docs/safety.md SR-02 to 07, 12, 16, 26.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,10 @@ from agent.model.command import LOCAL_PLAN, LowerBollard, ReleaseJunction, Reque
 from agent.model.equipment import Junction, Kind, SignalGroup
 from agent.model.identity import EquipmentId, SignalGroupNumber
 from agent.model.observation import JunctionObserved
-from agent.safety.junction import JUNCTION_LEASE_MS_MAX
+from agent.safety.junction import JUNCTION_LEASE_MS_MAX, configuration_words
 from agent.safety.latch import Latch
 from agent.safety.matrix import FLASH_NONE, Matrix, channel_numbers, listed
+from agent.safety.spell import NO_SPELL, Moments, Spell
 from agent.safety.standing import Standing
 from agent.safety.verdict import _SEAL, Approved
 
@@ -31,6 +32,18 @@ START_UP_MS_MIN = 3_000
 """Leaving flash shows yellow first, at least as long as the least yellow (SR-12)."""
 FLASHING = frozenset({3, 4, 5, 6, 8})
 """unitFlashStatus in which the lamps surely flash; 7 (start-up) may already be the sequence out of it, 1 is anything."""
+
+
+DARK_MS_MAX = 800
+"""A channel that shows nothing for that long has lost its red: what makers' monitors call red fail (SR-03)."""
+RED_YELLOW_MS_MAX = 300
+"""Relays and lamps overlap for less; monitors allow two colours at once for 300 ms at least (SR-26)."""
+LIT_MS_MIN = 300
+"""A monitor forgets a dark spell after that long a light: samples further apart may hide one (SR-03, SR-26)."""
+GREEN_MS_MIN = 1_000
+"""No site file allows a shorter green: samples further apart may hide one (SR-07)."""
+CALLS_AGE_MS_MAX = 25_000
+"""Calls are asked for every 10 s; older ones are nobody's (SR-07)."""
 
 
 class Response(IntEnum):
@@ -68,10 +81,6 @@ class Trip:
         return self.response is Response.FLASH
 
 
-Moments = tuple[int | None, ...]
-"""Per group of the matrix a monotonic time in ms, None while unknown."""
-
-
 @dataclass(frozen=True, slots=True)
 class JunctionMemory:
     """What must be remembered between samples. Start with ``JunctionMemory()``.
@@ -81,6 +90,8 @@ class JunctionMemory:
         green_until: the last moment the group surely was green, before it ended.
         flash_until_ms: the last moment the controller surely flashed.
         conflict_at_ms: when the newest contradicting sample arrived; ``confirmed`` if it was not the first.
+        dark, mixed, waiting: groups that show nothing, red with yellow, or red although somebody asks for them.
+        configuration: the controller's fingerprint as last seen, in a tuple; None before the first sample.
     """
 
     matrix: Matrix | None = None
@@ -91,6 +102,20 @@ class JunctionMemory:
     flash_until_ms: int | None = None
     conflict_at_ms: int | None = None
     confirmed: bool = False
+    dark: Spell = NO_SPELL
+    mixed: Spell = NO_SPELL
+    waiting: Spell = NO_SPELL
+    configuration: tuple[int | None] | None = None
+
+    @property
+    def fault_at_ms(self) -> int | None:
+        """When a fault was last there that may last, however seldom it is told."""
+        lasts = self.last is not None and self.dark.told | self.mixed.told
+        return self.last.at_ms if self.last is not None and lasts else self.conflict_at_ms
+
+    def anew(self) -> "JunctionMemory":
+        """Without the faults that were told: one that is still there is told again. All else stays."""
+        return replace(self, conflict_at_ms=None, confirmed=False, dark=NO_SPELL, mixed=NO_SPELL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +145,14 @@ def watch(
     matrix = memory.matrix
     if matrix is None or matrix.junction is not junction:
         matrix = Matrix.of(junction)
-        memory = _fresh(matrix)
+        memory = _fresh(matrix, memory)
     last = memory.last
     if last is not None and not 0 <= seen.at_ms - last.at_ms <= GAP_MS_MAX:
-        memory, last = _fresh(matrix), None
+        memory, last = _fresh(matrix, memory), None
     trips: list[Trip] = []
     memory = _watch_contradictions(memory, matrix, seen, trips)
+    memory = _watch_spells(memory, matrix, seen, trips)
+    memory = _watch_configuration(memory, matrix, seen, trips)
     if last is not None and (
         seen.greens != last.greens or seen.yellows != last.yellows or seen.flash_status != last.flash_status
     ):
@@ -134,9 +161,9 @@ def watch(
     return replace(memory, last=seen, flash_until_ms=flash_until_ms), tuple(trips)
 
 
-def _fresh(matrix: Matrix) -> JunctionMemory:
+def _fresh(matrix: Matrix, before: JunctionMemory) -> JunctionMemory:
     unknown: Moments = (None,) * len(matrix.junction.groups)
-    return JunctionMemory(matrix, None, unknown, unknown, unknown)
+    return JunctionMemory(matrix, None, unknown, unknown, unknown, configuration=before.configuration)
 
 
 def _watch_contradictions(
@@ -164,6 +191,54 @@ def _watch_contradictions(
         trips.append(_trip("SR-02", matrix, reason, matrix.numbers(found), Response.FLASH))
         confirmed = True
     return replace(memory, conflict_at_ms=seen.at_ms, confirmed=confirmed)
+
+
+def _watch_spells(memory: JunctionMemory, matrix: Matrix, seen: JunctionObserved, trips: list[Trip]) -> JunctionMemory:
+    """SR-03, 07, 26: what may be seen for a moment, and not for long. Claimed of normal running only.
+
+    One sample may fall into the moment a relay takes; what counts is the same in every sample, none so far from the next
+    that anything else fits in between.
+    """
+    if seen.flash_status != FLASH_NONE:
+        return replace(memory, dark=NO_SPELL, mixed=NO_SPELL, waiting=NO_SPELL)
+    junction, last, calls = matrix.junction, memory.last, seen.calls
+    certain_ms = seen.at_ms - seen.delay_ms
+    apart_ms = GAP_MS_MAX if last is None else seen.at_ms - last.at_ms + last.delay_ms
+    whole = apart_ms <= LIT_MS_MIN
+    nothing = matrix.reds & ~(seen.greens | seen.yellows | seen.reds)
+    dark, over = memory.dark.prolong(matrix, nothing, seen.at_ms, certain_ms, DARK_MS_MAX, whole=whole)
+    if over:
+        trips.append(_trip("SR-03", matrix, f"dark for {DARK_MS_MAX} ms: {listed(over)}", matrix.numbers(over)))
+    both = 0 if junction.red_yellow_allowed else seen.reds & seen.yellows & matrix.commissioned
+    mixed, over = memory.mixed.prolong(matrix, both, seen.at_ms, certain_ms, RED_YELLOW_MS_MAX, whole=whole)
+    if over:
+        reason = f"red with yellow for {RED_YELLOW_MS_MAX} ms: {listed(over)}"
+        trips.append(_trip("SR-26", matrix, reason, matrix.numbers(over)))
+    waits, asked_ms = 0, 0
+    if calls is not None and seen.at_ms - calls.at_ms <= CALLS_AGE_MS_MAX:
+        waits, asked_ms = seen.reds & ~(seen.greens | seen.yellows) & matrix.called(calls), calls.at_ms - calls.delay_ms
+    whole = apart_ms < GREEN_MS_MIN
+    waiting, over = memory.waiting.prolong(matrix, waits, seen.at_ms, asked_ms, junction.red_ms_max, whole=whole)
+    if over:
+        reason = f"red for {junction.red_ms_max // 1000} s although asked for, stuck: {listed(over)}"
+        trips.append(_trip("SR-07", matrix, reason, matrix.numbers(over), Response.ALARM))
+    return replace(memory, dark=dark, mixed=mixed, waiting=waiting)
+
+
+def _watch_configuration(
+    memory: JunctionMemory, matrix: Matrix, seen: JunctionObserved, trips: list[Trip]
+) -> JunctionMemory:
+    """SR-16: somebody changed the controller's stored configuration; against the site file, or else since first seen."""
+    found, commissioned = seen.configuration_id, matrix.junction.configuration_id
+    if memory.configuration == (found,) or (found is None and commissioned is None):
+        return memory
+    if commissioned is None and memory.configuration is not None:
+        reason = f"{configuration_words(found)}, it was {memory.configuration[0]}, and nothing here changes it"
+        trips.append(_trip("SR-16", matrix, reason, ()))
+    elif commissioned not in (None, found):
+        reason = f"{configuration_words(found)}; commissioned: {commissioned}"
+        trips.append(_trip("SR-16", matrix, reason, (), Response.ALARM))
+    return replace(memory, configuration=(found,))
 
 
 def _watch_changes(
@@ -274,7 +349,8 @@ def react(trips: tuple[Trip, ...], standing: Standing, now_ms: int, unix_ms: int
     lower: Approved[LowerBollard] | None = None
     if worst.response is Response.LOWER:
         lower = Approved(LowerBollard(worst.equipment, LOCAL_PLAN), now_ms, _SEAL)
-    if worst.response is Response.FLASH and not (held and held.flash_requested):
+    may_flash = standing.mode.rule != "SR-30" and not (held and held.flash_requested)
+    if worst.response is Response.FLASH and may_flash:
         flash = Approved(RequestFlash(worst.equipment, LOCAL_PLAN, JUNCTION_LEASE_MS_MAX), now_ms, _SEAL)
     if held:
         return Reaction(

@@ -2,9 +2,25 @@
 
 from dataclasses import dataclass
 
+from agent.model.command import CommandClass
+from agent.model.identity import EquipmentId
 from agent.model.observation import Presence
 from agent.safety.latch import Latch
 from agent.safety.mode import SUPERVISED, ModeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """One command that was carried out or tried; ``vehicle`` is whom a priority request was for."""
+
+    command_class: CommandClass
+    equipment: EquipmentId
+    at_ms: int
+    vehicle: int = 0
+
+
+Spent = tuple[Spending, ...]
+"""Oldest first. Kept by whoever acts, for all of its equipment together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +33,8 @@ class Standing:
         presence: the newest reading of cabinet door and local key; None if there is none to read.
         flash_requested_at_ms: when flash was last requested, by whomever (SR-14).
         fault_seen_at_ms: when the observer last tripped with at least RELEASE_AND_LATCH (SR-13).
+        spent: what was commanded in the whole cabinet of late (SR-14, SR-25).
+        default_secret: which of its link's secrets everybody knows; empty if none (SR-17).
     """
 
     mode: ModeEntry = SUPERVISED
@@ -24,3 +42,5 @@ class Standing:
     presence: Presence | None = None
     flash_requested_at_ms: int | None = None
     fault_seen_at_ms: int | None = None
+    spent: Spent = ()
+    default_secret: str = ""

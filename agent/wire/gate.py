@@ -25,6 +25,8 @@ from agent.wire.verbs import class_of, command_of
 
 NONCE_PERIOD_MS = 30_000
 """Nonces rotate every 30 s, the last two are good: a command is fresh for 30..60 s (sync.md 3.5)."""
+LIFETIME_MS_MAX = 30_000
+"""A command that names a later end than this was made to lie in wait (signals.md 8.3)."""
 REMEMBERED_MAX = 1024
 """Commands admitted within one nonce's life. Each is remembered that long, so that no second delivery, not even one
 with its signatures in another order, is taken for a new command. People do not give seventeen commands a second."""
@@ -177,6 +179,10 @@ class CommandGate:
         if not self.nonces.is_fresh(message.nonce, now_ms):
             reason = "its nonce is not one of the last two: too late, or made for another process or another start"
             return Declined(message, origin, issuer.kid, "expired", Refused("SR-25", reason))
+        if is_clock_known and message.not_after_ms - unix_ms > LIFETIME_MS_MAX:
+            left_s = (message.not_after_ms - unix_ms) / 1000
+            reason = f"it would be good for another {left_s:.1f} s, at most {LIFETIME_MS_MAX // 1000} s are allowed"
+            return Declined(message, origin, issuer.kid, "refused", Refused("SR-25", reason))
         if is_clock_known and unix_ms > message.not_after_ms:
             late_s = (unix_ms - message.not_after_ms) / 1000
             return Declined(

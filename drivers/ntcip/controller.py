@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from agent.model.command import ReleaseJunction, RequestFlash, SelectPlan
 from agent.model.identity import EquipmentId
-from agent.model.observation import JunctionObserved
+from agent.model.observation import Calls, JunctionObserved
 from agent.model.site import SnmpLink
 from agent.safety.verdict import Approved
 from drivers.base import NowMs
-from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError, LinkDownError
+from drivers.errors import DeviceNonsenseError, DeviceRefusedError, DeviceSilentError, DriverError, LinkDownError
 from drivers.ntcip import oids
 from drivers.ntcip.codec import Value, groups_of, join, whole
 from drivers.ntcip.session import TIMEOUT_S, NoSuchObjectError, SessionCounters, SnmpSession
@@ -33,6 +33,10 @@ OPTIONAL = {
 UNSUPPORTED_FOR_MS = 300_000
 """A controller that starts may say noSuchName to what it has a moment later. It is asked again after 5 min (ours: a few
 questions more), and at once when it was silent in between."""
+CALLS_PERIOD_MS, SET_ID_PERIOD_MS = 10_000, 300_000
+"""How often calls and the configuration's fingerprint are asked for: signals seldom wait for less, and people change
+a configuration more slowly. Both are questions of their own, so that the observation never waits for them."""
+SET_ID_AGE_MS_MAX = 3 * SET_ID_PERIOD_MS
 FACTS = (
     oids.UNIT_BACKUP_TIME,
     oids.GLOBAL_SET_ID_PARAMETER,
@@ -90,6 +94,7 @@ class SignalController:
     Args:
         group_mask: the commissioned signal groups, group n at bit n - 1; not 0. Whole groups of eight are read.
         timeout_s: how long to wait for each answer.
+        vehicle_calls, pedestrian_calls: masks of the phases whose calls are asked for, phase n at bit n - 1.
     """
 
     def __init__(
@@ -99,6 +104,9 @@ class SignalController:
         group_mask: int,
         now_ms: NowMs,
         timeout_s: float = TIMEOUT_S,
+        *,
+        vehicle_calls: int = 0,
+        pedestrian_calls: int = 0,
     ) -> None:
         groups = groups_of(group_mask)
         if not groups or group_mask >> 64:
@@ -120,6 +128,15 @@ class SignalController:
             groups, oids.phase_status_group_reds, oids.phase_status_group_yellows, oids.phase_status_group_greens
         )
         self._shown = self._channels
+        self._vehicle_calls = tuple(
+            (group, oids.phase_status_group_vehicle_calls(group)) for group in groups_of(vehicle_calls)
+        )
+        self._pedestrian_calls = tuple(
+            (group, oids.phase_status_group_pedestrian_calls(group)) for group in groups_of(pedestrian_calls)
+        )
+        self._calls: Calls | None = None
+        self._calls_due_ms = self._set_id_due_ms = self._set_id_at_ms = now_ms()
+        self._set_id: int | None = None
 
     @property
     def counters(self) -> SessionCounters:
@@ -148,6 +165,7 @@ class SignalController:
             _optional("maxChannelStatusGroups", values.get(oids.MAX_CHANNEL_STATUS_GROUPS), 0xFF),
             by_channel,
         )
+        self._take_set_id(self.facts.set_id)
         return self.facts
 
     async def observe(self) -> JunctionObserved:
@@ -170,6 +188,7 @@ class SignalController:
             values = await self._get_supported(tuple(OPTIONAL), shown.all)
         except (DeviceSilentError, LinkDownError):
             self._forget_unsupported()  # It may have been restarted, or exchanged for another.
+            self._set_id_due_ms = self._now_ms()
             raise
         at_ms = self._now_ms()
         self.untold = tuple(name for oid, name in OPTIONAL.items() if values.get(oid) is None)
@@ -187,7 +206,47 @@ class SignalController:
             pattern=PATTERN_UNKNOWN if pattern is None else whole("coordPatternStatus", pattern, 0, 0xFF),
             backup_time_s=_optional("unitBackupTime", values.get(oids.UNIT_BACKUP_TIME), 0xFFFF),
             delay_ms=at_ms - asked_ms,
+            calls=self._calls,
+            configuration_id=self._set_id if at_ms - self._set_id_at_ms <= SET_ID_AGE_MS_MAX else None,
         )
+
+    async def poll_seldom(self) -> None:
+        """Ask for calls or fingerprint if it is time, at most one of them; later observations carry the answer.
+
+        What the controller does not tell is None there. One that is silent keeps its fingerprint until it is too old.
+        """
+        now_ms = self._now_ms()
+        if now_ms >= self._calls_due_ms and (self._vehicle_calls or self._pedestrian_calls):
+            self._calls_due_ms = now_ms + CALLS_PERIOD_MS
+            self._calls = await self._read_calls()
+        elif now_ms >= self._set_id_due_ms:
+            self._set_id_due_ms = now_ms + CALLS_PERIOD_MS
+            try:
+                self._take_set_id(await self.read_set_id())
+            except (DeviceRefusedError, DeviceNonsenseError):
+                self._take_set_id(None)
+            except DriverError:
+                return  # Silent: asked again soon.
+
+    def _take_set_id(self, set_id: int | None) -> None:
+        self._set_id, self._set_id_at_ms = set_id, self._now_ms()
+        self._set_id_due_ms = self._set_id_at_ms + SET_ID_PERIOD_MS
+
+    async def _read_calls(self) -> Calls | None:
+        asked_ms = self._now_ms()
+        try:
+            values = await self._get_supported([oid for _, oid in (*self._vehicle_calls, *self._pedestrian_calls)])
+            masks = [self._mask("calls", which, values) for which in (self._vehicle_calls, self._pedestrian_calls)]
+        except DriverError:
+            return None
+        at_ms = self._now_ms()
+        return Calls(at_ms, masks[0], masks[1], at_ms - asked_ms)
+
+    @staticmethod
+    def _mask(name: str, which: Sequence[tuple[int, str]], values: Mapping[str, Value]) -> int | None:
+        """Join what is told; None if nothing is."""
+        told = [(group, values[oid]) for group, oid in which if values.get(oid) is not None]
+        return join(name, told) if told else None
 
     async def select_plan(self, approved: Approved[SelectPlan]) -> None:
         """Ask for a commissioned plan, then read the request back. The plan itself shows in later observations.

@@ -38,6 +38,16 @@ def phase_status_group_greens(group: int) -> str:
     return f"{ASC}.1.4.1.4.{group}"
 
 
+def phase_status_group_vehicle_calls(group: int) -> str:
+    """PhaseStatusGroupVehCalls of group 1..32."""
+    return f"{ASC}.1.4.1.8.{group}"
+
+
+def phase_status_group_pedestrian_calls(group: int) -> str:
+    """PhaseStatusGroupPedCalls of group 1..32."""
+    return f"{ASC}.1.4.1.9.{group}"
+
+
 def channel_status_group_reds(group: int) -> str:
     """ChannelStatusGroupReds of group 1..32: the closest thing to what the lamps show."""
     return f"{ASC}.8.4.1.2.{group}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,7 +132,7 @@ def raw_command(district: District, signer: Signer, verb: str, **changes: object
         "nonce": nonce,
         "counter": counter + 1,
         "issued_ms": 0,
-        "not_after_ms": 2**62,
+        "not_after_ms": time.time_ns() // 1_000_000 + 20_000,
         "expect_point": None,
         "expect_value": None,
     }

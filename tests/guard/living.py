@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from agent.process.client import LocalClient, PeerDownError
+from agent.process.clock import Clock
 from agent.wire.local import (
     EquipmentIs,
     EquipmentView,
@@ -130,6 +131,7 @@ async def living_guard() -> AsyncIterator[LivingGuard]:
         cabinet = await stack.enter_async_context(Cabinet.serve())
         ports = {"signals": signals.port, "presence": cabinet.port}
         site, people = furnish(home, "gw-republique", ports, unix_ms=time.time_ns() // 1_000_000)
+        people.clock_ms = Clock().unix_ms
         guard = LivingGuard(site, people, signals, cabinet)
         try:
             yield guard

@@ -1,12 +1,13 @@
 """The people who command one cabinet, and the fleet that is heard or silent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.model.identity import CityId, GatewayId
 from agent.process.trustfiles import read_trust
 from agent.wire import envelope
 from agent.wire.demotrust import make_demo_trust
+from agent.wire.gate import LIFETIME_MS_MAX
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.messages import SCHEMA, Ack, CommandMessage, FleetState, StreamHead, Value, encode
 from agent.wire.sealing import seal_message
@@ -19,12 +20,13 @@ class People:
     """Whoever signs. A new city is made in ``folder``.
 
     Args:
-        unix_ms: keys are good from a day before.
+        unix_ms: keys are good from a day before. A living gateway's people read ``clock_ms`` for their commands' end.
     """
 
     def __init__(self, folder: Path, city: str, gateway: str, unix_ms: int) -> None:
         make_demo_trust(folder, city, [gateway, OTHER_GATEWAY], now_ms=unix_ms)
         self.city, self.gateway, self.unix_ms = CityId(city), GatewayId(gateway), unix_ms
+        self.clock_ms: Callable[[], int] = lambda: unix_ms
         self.keys = folder / "gateways" / gateway
         self.technician = read_signer(self.keys / "technician.pem")
         self.stranger = read_signer(folder / "gateways" / OTHER_GATEWAY / "technician.pem")
@@ -67,8 +69,8 @@ class People:
             args=dict(args or {}),
             nonce=nonce,
             counter=counter,
-            issued_ms=self.unix_ms,
-            not_after_ms=self.unix_ms + 10**9,
+            issued_ms=self.clock_ms(),
+            not_after_ms=self.clock_ms() + LIFETIME_MS_MAX,
             expect_point=point,
             expect_value=value,
         )

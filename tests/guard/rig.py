@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from agent.guard.flashes import recall_flashes
 from agent.guard.guarded import Guarded
 from agent.guard.junction import JunctionGuard
 from agent.guard.process import Guard
@@ -17,6 +18,7 @@ from agent.model.identity import EquipmentId
 from agent.model.site_file import read_cabinet
 from agent.process.client import LocalClient
 from agent.process.clock import Clock
+from agent.wire.demotrust import sign_demo_site
 from agent.wire.keyfile import Signer
 from agent.wire.local import (
     EquipmentIs,
@@ -73,6 +75,7 @@ def furnish(home: Path, gateway: str, ports: dict[str, int], unix_ms: int = UNIX
     people = People(home / "trust", read_cabinet(text, site.name).site.city, gateway, unix_ms)
     (home / "state").mkdir()
     people.keys.rename(home / "state" / "keys")
+    sign_demo_site(home / "trust", site, unix_ms)
     return site, people
 
 
@@ -84,6 +87,7 @@ class Rig:
 
     def __init__(self, site: Path, people: People, clock: ManualClock) -> None:
         self.site, self.people, self.clock = site, people, clock
+        people.clock_ms = self.unix_ms
         self._ticks = 0
 
     def now_ms(self) -> int:
@@ -100,6 +104,7 @@ class Rig:
         cabinet = read_cabinet(self.site.read_text(), self.site.name)
         self.guard = Guard(cabinet, self.site.parent, Clock(self.now_ms, self.unix_ms))
         await self.guard.records.open()
+        await recall_flashes(cabinet.site, self.guard.records, self.guard.surroundings, self.guard._clock)
         self.client = LocalClient(self.site.parent / "state" / "guard.sock")
         try:
             async with self.guard.gatekeeper.working(), self.guard.server.serving():

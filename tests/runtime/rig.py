@@ -21,6 +21,7 @@ from agent.runtime.process import Agent
 from agent.runtime.recorder import PACES, Pace
 from agent.runtime.segment import SegmentControl
 from agent.wire import envelope
+from agent.wire.demotrust import sign_demo_site
 from agent.wire.keyfile import Signer
 from agent.wire.local import (
     EquipmentIs,
@@ -67,6 +68,7 @@ def lay_out(
         text = text.replace(_LIGHTING, f"127.0.0.1:{ports['lighting']}")
     text = text.replace(_BROKER, f"127.0.0.1:{broker or 1}")
     site.write_text(text)
+    sign_demo_site(home / "trust", site, unix_ms)
     return site, people
 
 
@@ -79,6 +81,7 @@ class AgentRig:
 
     def __init__(self, site: Path, people: People, clock: ManualClock) -> None:
         self.site, self.people, self.clock = site, people, clock
+        people.clock_ms = self.unix_ms
         self.state = site.parent / "state"
         self._marks = 0
 

@@ -89,6 +89,8 @@ def test_sr_25_the_classes_are_those_of_the_safety_page() -> None:
         "SetLevel": 1,
         "ReleaseLevel": 1,
         "ResetLatch": 4,
+        "PriorityRequest": 1,
+        "ShowTemplate": 1,
     }
 
 

@@ -86,7 +86,8 @@ async def test_everything_is_seen_in_one_question(version: str) -> None:
         seen = await controller.observe()
         assert len(agent.requests) == before + 1
         assert len(agent.requests[-1].varbinds) <= 12
-        assert seen == JunctionObserved(JUNCTION, 12_345, 0x0022, 0x0800, 0x07DD, 2, 2, 254, 60)
+        expected = JunctionObserved(JUNCTION, 12_345, 0x0022, 0x0800, 0x07DD, 2, 2, 254, 60, configuration_id=4711)
+        assert seen == expected
 
 
 async def test_observing_connects_first() -> None:
