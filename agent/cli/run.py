@@ -1,6 +1,7 @@
 """``armoire run``, ``armoire guard``, ``armoire agent``: the processes of one cabinet."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -37,10 +38,8 @@ def run(site: Path) -> int:
 
 
 def run_guard(site: Path) -> int:
-    """Run the guard alone, as its systemd unit does."""
-    from agent.guard.__main__ import main
-
-    return main([str(site)])
+    """Become the guard alone: a new program, because this one has loaded much that a guard never does."""
+    os.execv(sys.executable, (sys.executable, "-m", "agent.guard", str(site)))
 
 
 def run_agent(site: Path) -> int:

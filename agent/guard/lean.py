@@ -24,10 +24,6 @@ class _NoTls:
         raise AttributeError(f"{name}: this process was started without TLS")
 
 
-class _WouldReadError(OSError):
-    """Stands for ssl.SSLWantReadError."""
-
-
 def leave_out() -> bool:
     """Keep those libraries out of this process; call it before anything else is imported.
 
@@ -42,6 +38,6 @@ def leave_out() -> bool:
 
     # pymodbus, unlike asyncio, cannot be imported without these names.
     stand_in = ModuleType("ssl")
-    vars(stand_in).update(SSLContext=_NoTls, PROTOCOL_TLS_CLIENT=0, SSLWantReadError=_WouldReadError)
+    vars(stand_in).update(SSLContext=_NoTls, PROTOCOL_TLS_CLIENT=0, SSLWantReadError=BlockingIOError)
     sys.modules["ssl"] = stand_in
     return True

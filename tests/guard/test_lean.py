@@ -84,6 +84,18 @@ async def test_a_guard_of_bollards_loads_no_snmp_either() -> None:
     assert "pymodbus" in roots(modules)
 
 
+async def test_armoire_guard_becomes_that_lean_process_and_stays_under_its_own_number() -> None:
+    async with living_guard() as guard:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent.cli", "guard", str(guard.site), stderr=asyncio.subprocess.PIPE
+        )
+        guard.process = process
+        await _answers(guard.client)
+        assert Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"agent.guard"]
+        assert TLS_LIBRARY.findall(libraries(process.pid)) == []
+        assert await guard.end(signal.SIGTERM) == (0, "")
+
+
 async def _answers(client: LocalClient) -> None:
     async with asyncio.timeout(START_TIMEOUT_S):
         while True:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.model.equipment import Bollard, GroupKind, Junction, Lamp, Meter, Points, Position, Segment
 from agent.model.identity import EquipmentId
-from agent.model.site import Address, ModbusLink, PresenceInputs, Realtime, SnmpLink
+from agent.model.site import Address, ModbusLink, PresenceInputs, SnmpLink
 from agent.model.site_file import SiteFileError, read_cabinet
 
 WHOLE = Path(__file__).with_name("site.toml").read_text()
@@ -75,19 +75,10 @@ def test_the_other_equipment_arrives() -> None:
     assert EquipmentId("lamp-1") not in cabinet.links
 
 
-def test_the_guards_claim_on_the_processor_is_the_sites_to_settle() -> None:
-    asked = 'observe_ms = 50\nrealtime = "required"\nrealtime_priority = 49\nstate = "/var/lib/armoire-guard"'
-    cabinet = read_cabinet(WHOLE.replace("observe_ms = 50", asked), "site.toml")
-    assert (cabinet.realtime, cabinet.realtime_priority) == (Realtime.REQUIRED, 49)
-    assert str(cabinet.guards_folder) == "/var/lib/armoire-guard"
-
-
 def test_the_smallest_file_has_the_written_defaults() -> None:
     cabinet = read_cabinet(SMALLEST, "site.toml")
     assert (cabinet.broker, cabinet.presence, cabinet.site.fleet_silence_ms) == (None, None, 120_000)
     assert (cabinet.poll_ms, cabinet.observe_ms) == (1000, 100)
-    assert (cabinet.realtime, cabinet.realtime_priority) == (Realtime.IF_PERMITTED, 10)
-    assert cabinet.guards_folder == cabinet.state
     assert (str(cabinet.profiles), str(cabinet.state)) == ("configs/profiles", "state")
     assert (dict(cabinet.site.equipment), dict(cabinet.links)) == ({}, {})
     sections = read_cabinet(SMALLEST + "[agent]\n[guard]\n", "site.toml")
@@ -221,16 +212,6 @@ WRONG = [
     ("silence_s = 90", "silence_s = 9", "fleet.silence_s: expected seconds 10..3600, found 9"),
     ("poll_ms = 500", "poll_ms = 49", "agent.poll_ms: expected milliseconds 50..60000, found 49"),
     ("observe_ms = 50", "observe_ms = 201", "guard.observe_ms: expected milliseconds 10..200, found 201"),
-    (
-        "observe_ms = 50",
-        'observe_ms = 50\nrealtime = "yes"',
-        'guard.realtime: expected off, if-permitted, required, found "yes"',
-    ),
-    (
-        "observe_ms = 50",
-        "observe_ms = 50\nrealtime_priority = 50",
-        "guard.realtime_priority: expected priority 1..49, found 50",
-    ),
     ('"key_local"', '"door_open"', 'guard.presence.local_key: the same point as door_open, "door_open"'),
     ("[guard.presence]", "[guard.presense]", "guard.presense: unknown key; did you mean presence?"),
     ("[site]", "[place]", RENAMED_SECTION),
