@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.model.equipment import Junction
 from agent.model.site_file import read_cabinet
-from agent.wire.demotrust import make_demo_trust
+from agent.wire.demotrust import make_demo_trust, sign_demo_site
 from benchmarks.bench import Run
 from benchmarks.child import BenchError, Child, busy_cores
 from benchmarks.machine import ROOT
@@ -134,6 +134,7 @@ def _furnish(home: Path, trust: Path, signals: int, presence: int) -> Junction:
         text = text.replace(written, f"127.0.0.1:{port}")
     text = text.replace('"../profiles"', f'"{PROFILES}"')
     (home / "site.toml").write_text(text)
+    sign_demo_site(trust, home / "site.toml", time.time_ns() // 1_000_000)
     shutil.copytree(trust / "gateways" / GATEWAY, home / "state" / "keys")
     equipment = read_cabinet(text, "site.toml").site.equipment.values()
     return next(each for each in equipment if isinstance(each, Junction))

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 from rich.console import Console
 
 from agent.cli.supervisor import Program, Supervisor
-from agent.wire.demotrust import make_demo_trust
+from agent.wire.demotrust import COMMISSIONER_FILE, make_demo_trust, sign_demo_site
 from simulators.control_socket import ControlError, ask
 
 CITY = "dijon"
@@ -114,9 +114,14 @@ def owned(folder: Path) -> Iterator[None]:
 def lay_out(folder: Path, ports: Ports) -> None:
     """Make keys, site files and state folders; keep them if they are there, so that a second run goes on.
 
-    Site files are the examples of ``configs/sites`` with the simulators' own addresses.
+    Site files are the examples of ``configs/sites`` with the simulators' own addresses, signed for the demonstration.
+
+    Raises:
+        FolderInUseError: the keys are of a version that did not sign site files.
     """
     trust, half_made = folder / "trust", folder / "trust.making"
+    if trust.exists() and not (trust / COMMISSIONER_FILE).exists():
+        raise FolderInUseError(f"{folder} holds a district of an older version: delete it, or name another folder")
     if not trust.exists():
         shutil.rmtree(half_made, ignore_errors=True)
         half_made.mkdir(mode=0o700)
@@ -133,6 +138,7 @@ def lay_out(folder: Path, ports: Ports) -> None:
             text = text.replace(written, f"127.0.0.1:{addresses[wire]}")
         text = text.replace('"../profiles"', f'"{PROFILES}"')
         (home / "site.toml").write_text(text)
+        sign_demo_site(trust, home / "site.toml", time.time_ns() // 1_000_000)
         keys = home / "state" / "keys"
         if not keys.exists():
             keys.parent.mkdir(parents=True, exist_ok=True)

@@ -99,9 +99,9 @@ class Guarded(ABC):
         return worst(self._mode_entries())
 
     def _mode_entries(self) -> Iterator[ModeEntry]:
+        yield self.surroundings.mode()  # First: facts that nobody signed weigh more than a latch, and outlast its reset.
         if latch := self.latch:
             yield ModeEntry(Mode.HELD, f"{latch.rule}: {latch.reason}", RESET_HERE)
-        yield self.surroundings.mode()
 
     def points(self) -> list[PointView]:
         """Every point with its quality and age; stale once the equipment is silent."""

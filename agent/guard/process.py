@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.guard.beat import Beat
 from agent.guard.bollard import BollardGuard
+from agent.guard.commissioned import Commissioning
 from agent.guard.desk import Desk
 from agent.guard.executor import GuardExecutor
 from agent.guard.flashes import recall_flashes
@@ -54,7 +55,7 @@ class Guard:
         self._cabinet = cabinet
         self._clock = clock
         self._profiles = home / cabinet.profiles
-        state = home / cabinet.state
+        state = home / cabinet.guards_folder
         site = cabinet.site
         try:
             trust = read_trust(state / "keys", "guard", site.city)
@@ -64,6 +65,8 @@ class Guard:
             lambda: Ledger(state / "guard.db", trust.signer, site.city, site.gateway, (STREAM,), clock), clock.now_ms
         )
         self.surroundings = Surroundings(site, trust.ring, clock, fleet_expected=cabinet.broker is not None)
+        self.commissioning = Commissioning(cabinet, home, trust.ring)
+        self.surroundings.uncommissioned = self.commissioning.why_not
         self.lines: dict[Address, ModbusLine] = {}
         self.presence = self._presence()
         self.guarded: Mapping[EquipmentId, Guarded] = dict(self._guarded())
@@ -137,6 +140,7 @@ class Guard:
         self.hold_what_may_be_lost()
         await recall_flashes(self._cabinet.site, self.records, self.surroundings, self._clock)
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
+        self.commissioning.tell(self.records)
         for lack in self.lacks:
             self.records.note("guard.health", "", "", str(lack))
         settle()
@@ -209,6 +213,8 @@ class Guard:
 
     def concerns(self) -> Iterator[str]:
         """What of the process itself a technician should know."""
+        if why := self.commissioning.why_not:
+            yield f"site not commissioned: {why}; observing only, every control is refused (SR-30)"
         yield from map(str, self.lacks)
 
     def figures(self) -> dict[str, Value]:

@@ -33,6 +33,7 @@ class Surroundings:
         self._leadership = Leadership()
         self.started_ms = clock.now_ms()
         self.presence: Presence | None = None
+        self.uncommissioned = ""
         self._key_turned_at_ms: int | None = None
         self.spent: Spent = ()
         self._flash_at_ms: dict[EquipmentId, int] = {}
@@ -90,6 +91,9 @@ class Surroundings:
         return worst(self._entries())
 
     def _entries(self) -> Iterator[ModeEntry]:
+        if self.uncommissioned:
+            cause = f"site not commissioned: {self.uncommissioned}"
+            yield ModeEntry(Mode.HELD, cause, "armoire commission sign, then restart", "SR-30")
         turned_at_ms = self._key_turned_at_ms
         if turned_at_ms is not None and self._clock.now_ms() - turned_at_ms <= PRESENCE_AGE_MS_MAX:
             yield ModeEntry(Mode.LOCAL, "the local key is turned at the cabinet", "turning the key back")

@@ -20,11 +20,12 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModeEntry:
-    """One reason to be in a mode."""
+    """One reason to be in a mode; ``rule`` is what refuses while it is HELD."""
 
     mode: Mode
     cause: str
     cleared_by: str
+    rule: str = "SR-13"
 
 
 SUPERVISED = ModeEntry(Mode.SUPERVISED, "nothing against it", "-")

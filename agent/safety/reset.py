@@ -14,12 +14,11 @@ FAULT_OVER_MS_MIN = 10_000
 
 
 def nothing_is_latched(case: AnyCase) -> Refused | None:
-    """SR-13: with a fault latched, or held for another reason, only the safe directions and a reset remain."""
+    """SR-13, SR-30: with a fault latched, or held for another reason, only the safe directions and a reset remain."""
     if latch := case.standing.latch:
         return Refused("SR-13", f"latched by {latch.rule}: {latch.reason}; reset it at the open cabinet")
-    mode = case.standing.mode
-    if mode.mode is Mode.HELD:
-        return Refused("SR-13", f"held: {mode.cause}; cleared by {mode.cleared_by}")
+    if (mode := case.standing.mode).mode is Mode.HELD:
+        return Refused(mode.rule, f"held: {mode.cause}; cleared by {mode.cleared_by}")
     return None
 
 

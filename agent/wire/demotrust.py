@@ -19,8 +19,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.model.identity import CityId
+from agent.model.site_file import read_cabinet
 from agent.wire import envelope
-from agent.wire.keyfile import KeyFileError, Signer
+from agent.wire.commissioning import seal_facts, signature_path
+from agent.wire.keyfile import KeyFileError, Signer, read_signer
 from agent.wire.messages import SCHEMA, encode
 from agent.wire.trust import (
     COMMAND_CAPABILITIES,
@@ -98,6 +100,28 @@ def sign_key_list(key_list: KeyList, officers: Sequence[Signer]) -> bytes:
     payload = encode(key_list)
     topic = key_list_topic(CityId(key_list.city))
     return envelope.join_set([officer.seal(payload, topic) for officer in officers])
+
+
+def sign_demo_site(folder: Path, site: Path, now_ms: int) -> None:
+    """Sign a site file as the demonstration's commissioner. Nothing is checked: in service that is not possible.
+
+    Args:
+        folder: of ``make_demo_trust``. now_ms: Unix time.
+
+    Raises:
+        TrustError, SiteFileError, OSError: nothing was signed.
+    """
+    cabinet = read_cabinet(site.read_text(), site.name)
+    sealed = seal_facts(
+        read_signer(folder / COMMISSIONER_FILE),
+        cabinet,
+        site.parent,
+        signed_ms=now_ms,
+        tool="demonstration",
+        report=bytes(32),
+        proved="nothing: a demonstration",
+    )
+    signature_path(site.parent, cabinet).write_bytes(sealed)
 
 
 def anchors_of(officers: Sequence[Signer], city: str, threshold: int) -> Roots:
