@@ -239,8 +239,10 @@ class JunctionRig(Rig):
 
 
 @asynccontextmanager
-async def junction_rig(traffic: Traffic | None = None, backup_s: int = 60) -> AsyncIterator[JunctionRig]:
-    """Place de la République, running."""
+async def junction_rig(
+    traffic: Traffic | None = None, backup_s: int = 60, before: Callable[[Path], None] = lambda _site: None
+) -> AsyncIterator[JunctionRig]:
+    """Place de la République, running; ``before`` the guard starts something may happen to its site file."""
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
@@ -249,6 +251,7 @@ async def junction_rig(traffic: Traffic | None = None, backup_s: int = 60) -> As
         )
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = furnish(home, "gw-republique", {"signals": signals.port, "presence": cabinet.port})
+        before(site)
         rig = JunctionRig(site, people, clock)
         rig.signals, rig.cabinet = signals, cabinet
         await stack.enter_async_context(rig.guarding())
@@ -262,8 +265,10 @@ class BollardRig(Rig):
 
 
 @asynccontextmanager
-async def bollard_rig(plcs: Iterable[BollardPlc] | None = None) -> AsyncIterator[BollardRig]:
-    """Place de la Libération, all down, the gateway heard."""
+async def bollard_rig(
+    plcs: Iterable[BollardPlc] | None = None, before: Callable[[Path], None] = lambda _site: None
+) -> AsyncIterator[BollardRig]:
+    """Place de la Libération, all down, the gateway heard; ``before`` as at the junction."""
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
@@ -271,6 +276,7 @@ async def bollard_rig(plcs: Iterable[BollardPlc] | None = None) -> AsyncIterator
         await stack.enter_async_context(bollards.server.serve(0))
         await stack.enter_async_context(bollards.stand.run(None))
         site, people = furnish(home, "gw-liberation", {"bollards": bollards.port})
+        before(site)
         rig = BollardRig(site, people, clock)
         rig.bollards = bollards
         await stack.enter_async_context(rig.guarding())

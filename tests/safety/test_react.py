@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from agent.model.command import LOCAL_PLAN, ReleaseJunction, RequestFlash
 from agent.model.equipment import Kind
 from agent.safety.latch import Latch
+from agent.safety.mode import Mode, ModeEntry
 from agent.safety.observer import Reaction, Response, Trip, react
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved
@@ -59,6 +60,17 @@ def test_sr_02_a_confirmed_conflict_out_of_nothing_does_all_at_once() -> None:
     assert reaction.release is not None
     assert reaction.flash is not None
     assert reaction.latch == Latch(J, "SR-02", "1 and 2 again", UNIX_MS, flash_requested=True)
+
+
+def test_sr_30_facts_nobody_signed_ask_for_no_flash() -> None:
+    unsigned = Standing(ModeEntry(Mode.HELD, "site not commissioned", "signing", "SR-30"))
+    for standing in (unsigned, replace(unsigned, latch=LATCH)):
+        said = react((CONFIRMED,), standing, NOW_MS, UNIX_MS)
+        assert (said.flash, said.alarm) == (None, True)
+    first = react((CONFIRMED,), unsigned, NOW_MS, UNIX_MS)
+    assert first.release is not None
+    assert first.latch is not None
+    assert not first.latch.flash_requested
 
 
 def test_sr_13_a_later_trip_keeps_the_first_cause() -> None:

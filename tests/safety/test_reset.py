@@ -52,6 +52,16 @@ def test_sr_13_says_what_holds_the_equipment() -> None:
     assert verdict(COMMANDS[0], HELD) == Refused("SR-13", "held: commissioning; cleared by the commissioning key")
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
+def test_sr_30_what_holds_says_by_which_rule(command: Command) -> None:
+    unsigned = Standing(ModeEntry(Mode.HELD, "site not commissioned: no signature", "signing", "SR-30"))
+    said = verdict(command, replace(unsigned, presence=AT_THE_CABINET))
+    if isinstance(command, ReleaseJunction | LowerBollard | ResetLatch):
+        assert isinstance(said, Approved)
+    else:
+        assert said == Refused("SR-30", "held: site not commissioned: no signature; cleared by signing")
+
+
 def test_sr_13_a_reset_needs_the_open_door_and_the_turned_key_now() -> None:
     assert isinstance(verdict(RESET), Approved)
     assert isinstance(verdict(RESET_BOLLARD), Approved)
