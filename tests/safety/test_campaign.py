@@ -8,8 +8,10 @@ from random import Random
 from typing import Any
 
 from agent.model.command import (
+    COMMAND_CLASS,
     LOCAL_PLAN,
     Command,
+    CommandClass,
     LowerBollard,
     Origin,
     RaiseBollard,
@@ -25,13 +27,14 @@ from agent.model.identity import EquipmentId, PlanNumber
 from agent.model.observation import Observed, Presence
 from agent.safety.kernel import judge
 from agent.safety.mode import Mode, ModeEntry
-from agent.safety.standing import Standing
+from agent.safety.standing import Spending, Standing
 from agent.safety.verdict import Approved, Refused
 from tests.safety.facts import BOLLARD, JUNCTION, LATCH, NOW_MS, SEEN, SEGMENT, SITE, B, J, L, S
 
 CASES = 10_000
+COMMISSIONED = replace(SITE, equipment={**SITE.equipment, J: replace(JUNCTION, configuration_id=7)})
 RULES = {
-    "SR-01", "SR-09", "SR-10", "SR-11", "SR-12", "SR-13", "SR-14", "SR-19", "SR-21", "SR-25", "SR-27", "SR-28", "SR-29",
+    "SR-01", "SR-09", "SR-10", "SR-11", "SR-12", "SR-13", "SR-14", "SR-16", "SR-17", "SR-19", "SR-21", "SR-25", "SR-27", "SR-28", "SR-29",
     "LR-01", "LR-02", "LR-03",
 }  # fmt: skip
 
@@ -77,11 +80,17 @@ def a_reading(random: Random, command: Command) -> Observed | None:
         changes["flash_status"] = mostly(random, 2, 0, 3, 6, 7)
         changes["pattern"] = mostly(random, 1, 255, 254, 0)
         changes["backup_time_s"] = mostly(random, 60, None, 0, 59, 121, 65_535)
+        changes["configuration_id"] = mostly(random, 7, None, 8)
         changes["greens"] = mostly(random, 0b0001, 0b0011, 0b1111, 2**63, 0)
     if hasattr(seen, "dark"):
         changes["dark"] = random.choice((True, False, None))
         changes["local_override"] = mostly(random, False, True)
     return replace(seen, **changes)
+
+
+def a_day(number: int, count: int) -> tuple[Spending, ...]:
+    """So many commands of one class to each of the three."""
+    return tuple(Spending(CommandClass(number), where, NOW_MS - n) for n in range(count) for where in (J, B, S))
 
 
 def a_standing(random: Random) -> Standing:
@@ -98,6 +107,8 @@ def a_standing(random: Random) -> Standing:
         ),
         flash_requested_at_ms=mostly(random, None, NOW_MS, NOW_MS - 599_999, NOW_MS - 600_000),
         fault_seen_at_ms=mostly(random, None, NOW_MS, NOW_MS - 10_000),
+        spent=mostly(random, (), a_day(3, 3), a_day(2, 20), a_day(1, 60), a_day(2, 19), a_day(3, 2), a_day(1, 59)),
+        default_secret=mostly(random, "", "", "", "write community"),
     )
 
 
@@ -122,6 +133,11 @@ def broken_promises(command: Command, seen: Any, standing: Standing) -> list[str
         "seen itself": not sighted or (seen is not None and seen.equipment == command.equipment),
         "nobody works there": mode is not Mode.LOCAL or origin.role is Role.TECHNICIAN or not sighted,
     }
+    counted = not safe and not isinstance(command, ReleaseLevel | ResetLatch) and origin.role is not Role.LOCAL_PLAN
+    needs = COMMAND_CLASS[type(command)]
+    own = sum(each.equipment == command.equipment and each.command_class == needs for each in standing.spent)
+    promises["within its budget"] = not counted or own < {1: 60, 2: 20, 3: 1}[int(needs)]
+    promises["an own secret"] = not counted or not standing.default_secret
     leased = isinstance(command, SelectPlan | RequestFlash | SetLevel)
     promises["the fleet is there"] = not (leased and mode is Mode.AUTONOMOUS and origin.role is Role.OPERATOR)
     if seen is not None and sighted:
@@ -137,6 +153,7 @@ def promises_on_sight(command: Command, seen: Any, standing: Standing, people: s
                 "a junction": command.equipment == J,
                 "not the local plan": role is not Role.LOCAL_PLAN,
                 "watchdog": seen.backup_time_s == JUNCTION.backup_time_s,
+                "configuration": seen.configuration_id == 7,
                 "not flashing": seen.flash_status == 2 and seen.pattern != 255,
                 "an hour": 1 <= command.lease_ms <= 3_600_000,
             }
@@ -176,8 +193,8 @@ def test_ten_thousand_adversarial_cases_break_no_promise() -> None:
     for number in range(CASES):
         command, standing = a_command(random), a_standing(random)
         seen = a_reading(random, command)
-        verdict = judge(command, SITE, seen, standing, NOW_MS)
-        again = judge(command, SITE, seen, standing, NOW_MS)
+        verdict = judge(command, COMMISSIONED, seen, standing, NOW_MS)
+        again = judge(command, COMMISSIONED, seen, standing, NOW_MS)
         assert verdict == again, "not deterministic"
         if isinstance(verdict, Approved):
             assert broken_promises(command, seen, standing) == [], (number, command, seen, standing)

@@ -10,7 +10,8 @@ from agent.model.command import Command
 from agent.model.identity import PlanNumber
 from agent.model.observation import JunctionObserved
 from agent.safety.junction import refresh_period_ms
-from agent.safety.kernel import judge
+from agent.safety.kernel import judge, may_refresh
+from agent.safety.lease import granted
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused
 from tests.safety.facts import FLASH, JUNCTION, NOW_MS, PLAN, RELEASE, SEEN_JUNCTION, SITE, J
@@ -100,6 +101,32 @@ def test_sr_09_control_is_refreshed_twice_in_the_watchdogs_time_even_if_one_is_l
 
 def test_sr_09_sixty_seconds_are_refreshed_every_twenty() -> None:
     assert refresh_period_ms(JUNCTION) == 20_000
+
+
+@CONTROL
+@given(found=st.none() | st.integers(0, 3), commissioned=st.none() | st.integers(0, 3))
+def test_sr_16_control_needs_the_commissioned_configuration(
+    command: Command, found: int | None, commissioned: int | None
+) -> None:
+    site = replace(SITE, equipment={J: replace(JUNCTION, configuration_id=commissioned)})
+    seen = replace(SEEN_JUNCTION, configuration_id=found)
+    result = judge(command, site, seen, Standing(), NOW_MS)
+    assert isinstance(result, Approved) is (commissioned is None or found == commissioned)
+    assert isinstance(result, Approved) or result.rule == "SR-16"
+
+
+@CONTROL
+def test_sr_16_a_hold_ends_when_the_configuration_is_no_longer_the_commissioned_one(command: Command) -> None:
+    site = replace(SITE, equipment={J: replace(JUNCTION, configuration_id=7)})
+    approved = judge(command, site, replace(SEEN_JUNCTION, configuration_id=7), Standing(), NOW_MS)
+    assert isinstance(approved, Approved)
+    lease = granted(approved)
+    assert may_refresh(lease, site, replace(SEEN_JUNCTION, configuration_id=7), Standing(), NOW_MS) is None
+    changed = "the controller's configuration id is 8; commissioned: 7"
+    unread = "the controller's configuration id cannot be read; commissioned: 7"
+    seen = replace(SEEN_JUNCTION, configuration_id=8)
+    assert may_refresh(lease, site, seen, Standing(), NOW_MS) == Refused("SR-16", changed)
+    assert may_refresh(lease, site, SEEN_JUNCTION, Standing(), NOW_MS) == Refused("SR-16", unread)
 
 
 @CONTROL

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from random import Random
 
-from agent.model.equipment import Junction
-from agent.model.observation import JunctionObserved
+from agent.model.equipment import GroupKind, Junction
+from agent.model.observation import Calls, JunctionObserved
 
 NORMAL, FLASHES = 2, (3, 4, 5, 6, 8)
 START_UP_MS = 3_000
@@ -24,15 +24,20 @@ class TrueJunction:
 
     Args:
         red_ms_min: least red, for histories of which no change may hide between two samples.
+        relay_ms: red comes that late and goes that early, as relays do; or it overlaps the end of a yellow for as long.
+        waits_ms: nobody asks for a green for longer than this before it comes.
     """
 
     junction: Junction
     random: Random
     red_ms_min: int = 0
+    relay_ms: int = 0
+    waits_ms: int = 0
     now_ms: int = 0
     shown: dict[int, str] = field(default_factory=dict)
     flash: int = NORMAL
     history: list[tuple[int, dict[int, str], int]] = field(default_factory=list)
+    periods: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.groups = {int(group.number): group for group in self.junction.groups}
@@ -91,6 +96,53 @@ class TrueJunction:
                     self.at(self.now_ms + self.random.randrange(1, 400))
         return self
 
+    def reds(self, number: int) -> list[tuple[int, int]]:
+        """When a group was red, from and until, in normal running."""
+        if number not in self.periods:
+            periods: list[tuple[int, int]] = []
+            began_ms: int | None = None
+            for moment_ms, shown, flash in self.history:
+                is_red = shown[number] == "R" and flash == NORMAL
+                if is_red and began_ms is None:
+                    began_ms = moment_ms
+                elif not is_red and began_ms is not None:
+                    periods.append((began_ms, moment_ms))
+                    began_ms = None
+            if began_ms is not None:
+                periods.append((began_ms, 10**9))
+            self.periods[number] = periods
+        return self.periods[number]
+
+    def red_at(self, number: int, true_ms: int) -> tuple[int, int] | None:
+        """The red a group shows at a moment, from and until."""
+        periods = self.reds(number)
+        place = bisect_right(periods, true_ms, key=lambda period: period[0]) - 1
+        return periods[place] if place >= 0 and true_ms < periods[place][1] else None
+
+    def calls(self, asked_ms: int, true_ms: int, at_ms: int) -> Calls:
+        """Who asks for a green: now and then somebody, and surely those who get it within ``waits_ms``."""
+        masks = {False: 0, True: 0}
+        for number, group in self.groups.items():
+            red = self.red_at(number, true_ms)
+            if red is not None and true_ms > red[1] - self.waits_ms and group.call_phase:
+                masks[group.kind is GroupKind.PEDESTRIAN] |= 1 << (group.call_phase - 1)
+        return Calls(at_ms, masks[False], masks[True], at_ms - asked_ms)
+
+    def relays(self, true_ms: int, greens: int) -> tuple[int, int]:
+        """Masks of groups whose red is not lit yet or any more, and of those that still show yellow beside it."""
+        dark = both = 0
+        for number, group in self.groups.items():
+            red = self.red_at(number, true_ms)
+            if red is None or not self.relay_ms:
+                continue
+            if number % 2 and (true_ms - red[0] < self.relay_ms or red[1] - true_ms <= self.relay_ms):
+                dark |= group.bit
+                continue
+            against = any(greens & self.groups[other].bit for other in self.conflicting(number))
+            if not number % 2 and group.yellow_ms_min and true_ms - red[0] < self.relay_ms and not against:
+                both |= group.bit
+        return dark, both
+
     def go_through_flash(self) -> None:
         """Flash cuts whatever shows; the way back is yellow, then all red, then as usual."""
         self.flash = self.random.choice(FLASHES)
@@ -119,12 +171,13 @@ class TrueJunction:
             aspect: sum(self.groups[number].bit for number, letter in shown.items() if letter == aspect)
             for aspect in "GYR"
         }
+        dark, both = self.relays(true_ms, masks["G"])
         return JunctionObserved(
             equipment=self.junction.id,
             at_ms=at_ms,
             greens=masks["G"],
-            yellows=masks["Y"],
-            reds=masks["R"],
+            yellows=masks["Y"] | both,
+            reds=masks["R"] & ~dark,
             control_status=2,
             flash_status=flash,
             pattern=1,
