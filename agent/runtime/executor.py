@@ -15,8 +15,9 @@ from agent.runtime.journal import Journal
 from agent.runtime.points import PointTable
 from agent.runtime.recorder import DURABLE_TIMEOUT_S, Recorder
 from agent.runtime.segment import SegmentControl
+from agent.safety.budget import spend
 from agent.safety.kernel import judge
-from agent.safety.standing import Standing
+from agent.safety.standing import Spent, Standing
 from agent.safety.verdict import Approved, Refused
 
 
@@ -38,6 +39,7 @@ class AgentExecutor:
         self._journal = journal
         self._recorder = recorder
         self._clock = clock
+        self._spent: Spent = ()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -60,6 +62,7 @@ class AgentExecutor:
         """Ask the kernel."""
         segment = self._segments.get(command.equipment)
         if segment is not None:
+            segment.spent = self._spent
             return segment.judge(command)
         equipment = self._site.equipment.get(command.equipment)
         if isinstance(equipment, Lamp):
@@ -67,8 +70,15 @@ class AgentExecutor:
         return judge(command, self._site, None, Standing(), self._clock.now_ms())
 
     async def act(self, approved: Approved[Command]) -> Acted:
-        """Carry out and read back."""
-        return await self._segments[approved.command.equipment].act(approved)
+        """Carry out and read back; what was tried counts against its class's budget (SR-25)."""
+        ended = ""
+        try:
+            acted = await self._segments[approved.command.equipment].act(approved)
+            ended = acted.ended
+        finally:
+            if ended != "refused":
+                self._spent = spend(self._spent, approved.command, self._clock.now_ms())
+        return acted
 
     def state(self, equipment: EquipmentId) -> str:
         """What is known about the equipment."""

@@ -2,18 +2,28 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from agent.model.command import LOCAL_PLAN, Command, ReleaseLevel, SetLevel
 from agent.model.equipment import Segment
 from agent.model.observation import SegmentObserved
 from agent.model.site import Site
 from agent.process.gatekeeper import NOTHING_SENT, Acted
+from agent.runtime.daylight import Daylight
 from agent.safety.authority import OBSERVATION_AGE_MS_MAX
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, due, granted
-from agent.safety.lighting import plan_level
+from agent.safety.lighting import (
+    RANK,
+    Rank,
+    arbitrate,
+    is_outranked,
+    night_or_doubt,
+    plan_level,
+    return_offset_ms,
+)
 from agent.safety.mode import Mode, ModeEntry, worst
-from agent.safety.standing import Standing
+from agent.safety.standing import Spent, Standing
 from agent.safety.verdict import Approved, Refused, approves
 from drivers.base import NowMs
 from drivers.errors import DeviceRefusedError, DriverError
@@ -21,8 +31,20 @@ from drivers.modbus.segment import SegmentDriver
 
 PLAN_LEASE_MS = 60_000  # the local plan asks anew each poll; the lease only has to outlive one
 
+LINK_LOST_MS = (
+    60_000  # a cabinet's watchdog has fallen back to its safe position by then, with all its segments at once
+)
+
 Event = Callable[[str, str, str, str], None]
 """(kind, equipment, rule, text): sealed soon. Control never waits for a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """A segment that waits for its turn to return to the local plan (LR-05)."""
+
+    level_percent: int
+    until_ms: int
 
 
 class SegmentControl:
@@ -32,7 +54,18 @@ class SegmentControl:
     level for its own.
     """
 
-    def __init__(self, segment: Segment, site: Site, driver: SegmentDriver, event: Event, now_ms: NowMs) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        site: Site,
+        driver: SegmentDriver,
+        event: Event,
+        now_ms: NowMs,
+        daylight: Daylight | None = None,
+    ) -> None:
+        self._daylight = daylight
+        self._daylight_why = ""
+        self._returning: Returning | None = None
         self.segment = segment
         self._site = site
         self._driver = driver
@@ -42,6 +75,7 @@ class SegmentControl:
         self.lease: Lease | None = None
         self.fleet_silent = False
         self.target_percent: int | None = None
+        self.spent: Spent = ()
         self._complained: set[str] = set()
         self._disagreed = False
         self._turn = asyncio.Lock()
@@ -57,7 +91,7 @@ class SegmentControl:
 
     def standing(self) -> Standing:
         """What the kernel must know beside the observation."""
-        return Standing(mode=self.mode())
+        return Standing(mode=self.mode(), spent=self.spent)
 
     def judge(self, command: Command) -> Approved[Command] | Refused:
         """Ask the kernel."""
@@ -66,10 +100,29 @@ class SegmentControl:
     async def tick(self, seen: SegmentObserved, fleet_lost: bool) -> None:
         """Take a reading and bring the segment where its lease or its plan wants it."""
         async with self._turn:  # bounded: whoever holds it makes a few exchanges, each with its time-out
+            seen = self._with_daylight(seen)
+            if self.observed is not None and seen.at_ms - self.observed.at_ms > LINK_LOST_MS:
+                self._return_later(seen)
             self.observed = seen
             self.fleet_silent = fleet_lost
             self._end_lease(seen)
             await self._approach(seen)
+
+    def _with_daylight(self, seen: SegmentObserved) -> SegmentObserved:
+        """LR-06: put what is believed in the place of what the photocell says; tell once when that changes."""
+        if self._daylight is None:
+            return seen
+        judged = self._daylight.judge(seen)
+        cause = judged.why.split(" min ")[0].rstrip("0123456789 ")
+        if cause != self._daylight_why:
+            text = f"{judged.why}; {judged.by} counts" if judged.why else "the photocell is believed again"
+            self._event("daylight", self.segment.id, "LR-06", text)
+        self._daylight_why = cause
+        return replace(seen, dark=judged.dark)
+
+    def _return_later(self, seen: SegmentObserved) -> None:
+        """LR-05: stay as it is until this segment's turn comes."""
+        self._returning = Returning(seen.level_percent, self._now_ms() + return_offset_ms(self.segment.id, self._site))
 
     def _end_lease(self, seen: SegmentObserved) -> None:
         if self.lease is None:
@@ -81,6 +134,7 @@ class SegmentControl:
             if refused is None:
                 return
             rule, why = refused.rule, refused.reason
+        self._return_later(seen)
         self.lease = None
         self._event("lease.end", self.segment.id, rule, f"{why}; back to the local plan")
 
@@ -111,11 +165,16 @@ class SegmentControl:
         self._disagreed = True
 
     def _wanted(self, seen: SegmentObserved) -> int:
+        """LR-07. The manual switch is not asked here: under it the kernel refuses whatever is wanted."""
+        floor_percent = self.segment.level_floor_percent if night_or_doubt(seen) else 0
+        wishes = {Rank.PROGRAM: plan_level(self.segment, seen), Rank.SAFETY: floor_percent}
+        if (later := self._returning) and (self._now_ms() >= later.until_ms or later.level_percent < floor_percent):
+            self._returning = None
         if self.lease is not None:
-            command = self.lease.approved.command
-            assert isinstance(command, SetLevel)
-            return command.level_percent
-        return plan_level(self.segment, seen.dark)
+            wishes[RANK[self.lease.approved.command.origin.role]] = _level(self.lease)
+        elif self._returning is not None:
+            wishes[Rank.PROGRAM] = self._returning.level_percent
+        return wishes[arbitrate(wishes)]
 
     @staticmethod
     def _shows(seen: SegmentObserved, level_percent: int) -> bool:
@@ -137,6 +196,10 @@ class SegmentControl:
                 if isinstance(verdict, Refused):
                     return Acted("refused", verdict.reason, f"{NOTHING_SENT}; {self.state()}", verdict.rule)
                 assert approves(verdict, SetLevel)
+                held = self.lease.approved.command if self.lease is not None else verdict.command
+                assert isinstance(held, SetLevel)
+                if refused := is_outranked(verdict.command, held):
+                    return Acted("refused", refused.reason, f"{NOTHING_SENT}; {self.state()}", refused.rule)
                 return await self._override(verdict)
             assert approves(approved, ReleaseLevel), f"the kernel approved {approved} for a segment"
             return await self._release()
@@ -145,17 +208,17 @@ class SegmentControl:
         level_percent = approved.command.level_percent
         end = await self._set(approved, f"level {level_percent} % set and read back")
         if end.ended == "done":
-            self.lease = granted(approved)
+            self.lease, self._returning = granted(approved), None
             self.target_percent = level_percent
         return end
 
     async def _release(self) -> Acted:
         """End the override, also of a segment that cannot be seen: its plan follows when it can."""
-        self.lease = None
+        self.lease = self._returning = None
         seen = self.observed
         if seen is None:
             return Acted("done", "no override is held; the local plan follows with the first reading", self.state())
-        level_percent = plan_level(self.segment, seen.dark)
+        level_percent = plan_level(self.segment, seen)
         self.target_percent = level_percent
         plan = judge(self._plan(level_percent), self._site, seen, self.standing(), self._now_ms())
         if isinstance(plan, Refused):
@@ -181,9 +244,7 @@ class SegmentControl:
         """The override in force, without its end (the desk adds the time)."""
         if self.lease is None:
             return ""
-        command = self.lease.approved.command
-        assert isinstance(command, SetLevel)
-        return f"level {command.level_percent} %"
+        return f"level {_level(self.lease)} %"
 
     def state(self) -> str:
         """One sentence for a person; it says so if it is old."""
@@ -195,3 +256,9 @@ class SegmentControl:
         text = f"{lit if seen.contactor_on else 'off'}, {night}"
         age_ms = self._now_ms() - seen.at_ms
         return text if age_ms <= OBSERVATION_AGE_MS_MAX else f"{age_ms // 1000} s ago: {text}; not known now"
+
+
+def _level(lease: Lease) -> int:
+    command = lease.approved.command
+    assert isinstance(command, SetLevel)
+    return command.level_percent
