@@ -20,6 +20,7 @@ from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
+from agent.runtime.daylight import Daylight
 from agent.runtime.desk import Desk
 from agent.runtime.errors import AgentSetupError
 from agent.runtime.executor import AgentExecutor
@@ -115,7 +116,9 @@ class Agent:
     def _behind(self, equipment: Equipment, link: ModbusLink, unit: ModbusUnit) -> Behind:
         if isinstance(equipment, Segment):
             driver = SegmentDriver(unit, link.channel, equipment.id)
-            control = SegmentControl(equipment, self._site, driver, self._event, self._clock.now_ms)
+            cell = equipment.photocell
+            daylight = None if cell is None else Daylight(cell, equipment.position, self._clock)
+            control = SegmentControl(equipment, self._site, driver, self._event, self._clock.now_ms, daylight)
             self.segments[equipment.id] = control
             current = unit.profile.points[CURRENT].key(link.channel) if CURRENT in unit.profile.points else ""
             return SegmentBehind(

@@ -14,6 +14,8 @@ CONTACTOR = "contactor_feedback"
 BREAKER = "breaker_tripped"
 OVERRIDE = "local_override"
 DARK = "dark"
+LUX = "illuminance"
+"""Where the profile has it."""
 HEARTBEAT = "heartbeat"
 LEVEL_FULL = 100
 
@@ -52,7 +54,7 @@ class SegmentDriver:
         level_percent = reading.whole(self._level)
         if not 0 <= level_percent <= LEVEL_FULL:
             raise DeviceNonsenseError(f"{self._unit}: {self._level} is {level_percent}, expected 0..100 %")
-        dark = reading.values.get(DARK)
+        dark, lux = reading.values.get(DARK), reading.values.get(LUX)
         return SegmentObserved(
             equipment=self.equipment_id,
             at_ms=reading.at_ms,
@@ -62,6 +64,7 @@ class SegmentDriver:
             dark=dark if isinstance(dark, bool) else None,
             local_override=reading.truth(self._override),
             breaker_tripped=reading.truth(self._breaker),
+            lux=lux if type(lux) is int else None,
         )
 
     async def set_level(self, approved: Approved[SetLevel]) -> None:

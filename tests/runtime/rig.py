@@ -83,6 +83,7 @@ class AgentRig:
         self.site, self.people, self.clock = site, people, clock
         people.clock_ms = self.unix_ms
         self.state = site.parent / "state"
+        self.wall_ms = 0  # By how much the wall clock is set forward.
         self._marks = 0
 
     def now_ms(self) -> int:
@@ -91,7 +92,7 @@ class AgentRig:
 
     def unix_ms(self) -> int:
         """Wall time, as the agent reads it."""
-        return UNIX_MS + self.now_ms()
+        return UNIX_MS + self.wall_ms + self.now_ms()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -244,19 +245,24 @@ class LampRig(AgentRig):
 
 
 @asynccontextmanager
-async def lamp_rig(*, night: bool = True, more: str = "") -> AsyncIterator[LampRig]:
+async def lamp_rig(
+    *, night: bool = True, more: str = "", photocell: bool = False, wall_ms: int = 0
+) -> AsyncIterator[LampRig]:
     """Place Darcy, polled twice, by night or by day.
 
     Args:
-        more: added to the site file.
+        more: added to the site file. photocell: read with a dwell and checked by the clock, at every segment.
+        wall_ms: by how much the wall clock is set forward; without it, it is a January morning.
     """
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = lay_out(home, "gw-darcy", {"lighting": cabinet.port})
-        site.write_text(site.read_text() + more)
+        text = site.read_text() + more
+        site.write_text(text.replace("lease_h_max", "photocell = {}\nlease_h_max") if photocell else text)
         rig = LampRig(site, people, clock)
+        rig.wall_ms = wall_ms
         rig.cabinet = cabinet
         await stack.enter_async_context(rig.serving())
         rig.nightfall() if night else rig.daybreak()

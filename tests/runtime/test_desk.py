@@ -89,6 +89,7 @@ async def test_why_tells_the_segments_story_newest_first_and_a_lamp_tells_its_se
         await rig.set_level(rig.people.alice, 50, lease_s=60)
         await rig.poll(step_s=1)
         await rig.poll(step_s=60)
+        await rig.poll(step_s=30)  # LR-05: its turn to return has come.
         for equipment in (SEGMENT, LAMP):
             told = await why(rig, equipment)
             assert isinstance(told, WhyIs)

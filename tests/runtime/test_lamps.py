@@ -59,6 +59,7 @@ async def test_the_cabinets_watchdog_is_fed_while_it_is_polled_and_lights_the_la
         assert (rig.coil(), rig.level()) == (True, 100)
         await rig.poll()
         assert not rig.cabinet.model.watchdog_expired
+        await rig.poll(2, step_s=15)  # LR-05: its turn to return comes.
         assert not rig.coil()
         assert await rig.log("level.not-reached") == []
 
@@ -72,6 +73,7 @@ async def test_a_cabinet_whose_readings_make_no_sense_is_no_longer_told_that_som
         rig.cabinet.fault("wrong_value", on=False)
         await rig.poll(3)
         assert not rig.cabinet.model.watchdog_expired
+        await rig.poll(2, step_s=15)
         assert not rig.coil()
 
 
@@ -200,3 +202,30 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_lamps() -> None:
         assert (rig.coil(), rig.level()) == (True, 80)
         assert rig.agent.recorder.held  # What happened meanwhile waits.
         free.set()
+
+
+async def test_lr_04_a_segment_whose_breaker_has_tripped_is_told_to_burn_by_day_until_it_is_closed() -> None:
+    async with lamp_rig(night=False) as rig:
+        rig.cabinet.fault("breaker:0")
+        await rig.poll()
+        assert [rig.coil(n) for n in range(3)] == [True, False, False]
+        refused = await rig.set_level(rig.people.technician, 0)
+        assert (refused.ended, refused.rule) == ("refused", "LR-01")
+        assert "its breaker has tripped" in refused.reason
+        rig.cabinet.fault("breaker:0", on=False)
+        await rig.poll()
+        assert not rig.coil(0)
+
+
+async def test_lr_05_segments_that_come_back_from_a_lost_link_return_one_after_the_other() -> None:
+    async with lamp_rig(night=False) as rig:
+        rig.clock.advance(61)
+        await rig.poll()
+        assert [rig.coil(n) for n in range(3)] == [True, True, True]
+        lit = []
+        for _ in range(64):
+            await rig.poll()
+            lit.append(sum(rig.coil(n) for n in range(3)))
+        assert lit == sorted(lit, reverse=True)
+        assert set(lit) >= {2, 1, 0}
+        assert lit[-1] == 0

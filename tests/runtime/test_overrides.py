@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -30,10 +31,13 @@ async def test_an_override_holds_its_level_until_its_lease_ends_and_then_the_pla
         assert (await rig.view(SEGMENT)).holding == "level 50 % for another 60 s"
         await rig.poll(step_s=59.5)
         assert rig.level() == 50
+        assert rig[SEGMENT].lease is not None
         await rig.poll(step_s=0.5)  # To the second: 60 s after its approval.
-        assert rig.level() == PLAN_PERCENT
+        assert rig[SEGMENT].lease is None
         (end,) = await rig.log("lease.end")
         assert (end.equipment, end.rule, end.text) == (SEGMENT, "LR-02", "the lease has ended; back to the local plan")
+        await rig.poll(2, step_s=15)
+        assert rig.level() == PLAN_PERCENT
         assert (await rig.view(SEGMENT)).holding == ""
 
 
@@ -64,7 +68,7 @@ async def test_when_the_fleet_falls_silent_operators_overrides_end_and_a_technic
         await rig.set_level(rig.people.technician, 45, segment=OTHER)
         await hours(rig, SILENCE_S - 20, fleet=False)
         assert (rig.level(0), rig.level(1)) == (50, 45)
-        await hours(rig, 40, fleet=False)
+        await hours(rig, 80, fleet=False)
         assert (rig.level(0), rig.level(1)) == (PLAN_PERCENT, 45)
         (end,) = await rig.log("lease.end")
         assert (end.equipment, end.text) == (SEGMENT, "SR-11: the fleet is silent; back to the local plan")
@@ -75,6 +79,10 @@ async def test_when_the_fleet_falls_silent_operators_overrides_end_and_a_technic
         assert (await rig.set_level(rig.people.technician, 60)).ended == "done"
         rig.hear_fleet()
         await rig.poll()
+        refused = await rig.set_level(rig.people.alice, 55)
+        assert (refused.ended, refused.rule) == ("refused", "LR-07")
+        assert refused.reason == "a technician holds it at 60 %; release it first"
+        assert (await rig.ask(rig.people.alice, SEGMENT, "release-level")).ended == "done"
         assert (await rig.set_level(rig.people.alice, 55)).ended == "done"
         assert (await rig.status()).fleet == "up"
 
@@ -191,3 +199,47 @@ async def test_an_override_is_judged_again_when_its_turn_has_come() -> None:
         assert (acted.ended, acted.rule) == ("refused", "LR-03")
         assert acted.state.startswith("nothing was sent")
         assert rig.level() == PLAN_PERCENT
+
+
+async def test_lr_05_segments_whose_overrides_end_together_return_one_after_the_other() -> None:
+    async with lamp_rig() as rig:
+        segments = sorted(rig.agent.segments)
+        for segment in segments:
+            await rig.set_level(rig.people.technician, 50, lease_s=60, segment=segment)
+        await rig.poll(2, step_s=30)
+        seen, began_ms = {}, rig.now_ms()
+        for _ in range(70):
+            await rig.poll()
+            for n in range(3):
+                if rig.level(n) != 50:
+                    seen.setdefault(n, rig.now_ms() - began_ms)
+        turns = sorted(seen.values())
+        assert len(turns) == len(segments) == 3
+        assert turns[-1] <= 30_000
+        assert (
+            min(later - sooner for sooner, later in pairwise(turns)) >= 9_500
+        )  # A third of the window, but for the poll.
+
+
+async def test_lr_05_nobody_waits_in_the_dark_for_its_turn() -> None:
+    async with lamp_rig(night=False) as rig:
+        await rig.set_level(rig.people.technician, 0, lease_s=60)
+        rig.nightfall()
+        await rig.poll()
+        assert (rig.coil(), rig.level()) == (True, PLAN_PERCENT)
+        (end,) = await rig.log("lease.end")
+        assert end.rule == "LR-01"
+
+
+async def test_lr_05_a_release_or_a_new_override_waits_for_nobody() -> None:
+    async with lamp_rig() as rig:
+        await rig.set_level(rig.people.technician, 50, lease_s=60)
+        await rig.poll(2, step_s=30)
+        assert rig.level() == 50
+        assert (await rig.ask(rig.people.alice, SEGMENT, "release-level")).ended == "done"
+        assert rig.level() == PLAN_PERCENT
+        await rig.set_level(rig.people.technician, 50, lease_s=60)
+        await rig.poll(2, step_s=30)
+        assert (await rig.set_level(rig.people.technician, 40)).ended == "done"
+        await rig.poll(4, step_s=15)
+        assert rig.level() == 40

@@ -1,17 +1,27 @@
-"""LR-01, LR-02, LR-03 and the local plan: when in doubt it is night and the lamps are on."""
+"""LR-01 to LR-05, LR-07 and the local plan: when in doubt it is night and the lamps are on."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.command import LOCAL_PLAN, Origin
+from agent.model.command import LOCAL_PLAN, Origin, SetLevel
+from agent.model.identity import EquipmentId, GatewayId
 from agent.safety.kernel import judge
-from agent.safety.lighting import plan_level
+from agent.safety.lighting import (
+    RETURN_WINDOW_MS,
+    Rank,
+    arbitrate,
+    is_outranked,
+    night_or_doubt,
+    plan_level,
+    return_offset_ms,
+)
 from agent.safety.standing import Standing
 from agent.safety.verdict import Approved, Refused
-from tests.safety.facts import ALICE, LEVEL, NOW_MS, SEEN_SEGMENT, SEGMENT, SITE, TECHNICIAN
+from tests.safety.facts import ALICE, LAMP, LEVEL, NOW_MS, SEEN_SEGMENT, SEGMENT, SITE, TECHNICIAN
 
 ANYBODY = st.sampled_from([ALICE, TECHNICIAN, LOCAL_PLAN])
 HOURS_12_MS = 12 * 3_600_000
@@ -23,9 +33,10 @@ def verdict(
     origin: Origin = ALICE,
     lease_ms: int = 60_000,
     override: bool = False,
+    breaker: bool = False,
 ) -> Approved[object] | Refused:
     command = replace(LEVEL, level_percent=level, lease_ms=lease_ms, origin=origin)
-    seen = replace(SEEN_SEGMENT, dark=dark, local_override=override)
+    seen = replace(SEEN_SEGMENT, dark=dark, local_override=override, breaker_tripped=breaker)
     return judge(command, SITE, seen, Standing(), NOW_MS)  # type: ignore[return-value]
 
 
@@ -74,12 +85,87 @@ def test_lr_03_nothing_is_asked_of_a_contactor_somebody_holds(level: int, dark: 
 
 
 def test_the_local_plan_is_off_by_day_and_lit_by_night_and_in_doubt() -> None:
-    assert [plan_level(SEGMENT, dark) for dark in (False, True, None)] == [0, 70, 70]
+    assert [plan_level(SEGMENT, replace(SEEN_SEGMENT, dark=dark)) for dark in (False, True, None)] == [0, 70, 70]
 
 
 @given(floor=st.integers(0, 100), night=st.integers(0, 100), dark=st.sampled_from([True, False, None]))
 def test_the_kernel_approves_whatever_the_local_plan_wants(floor: int, night: int, dark: bool | None) -> None:
     segment = replace(SEGMENT, level_floor_percent=floor, night_level_percent=night)
     site = replace(SITE, equipment={SEGMENT.id: segment})
-    command = replace(LEVEL, level_percent=plan_level(segment, dark), origin=LOCAL_PLAN)
-    assert isinstance(judge(command, site, replace(SEEN_SEGMENT, dark=dark), Standing(), NOW_MS), Approved)
+    seen = replace(SEEN_SEGMENT, dark=dark)
+    command = replace(LEVEL, level_percent=plan_level(segment, seen), origin=LOCAL_PLAN)
+    assert isinstance(judge(command, site, seen, Standing(), NOW_MS), Approved)
+
+
+def test_lr_04_whatever_is_in_doubt_the_lamps_are_told_to_burn() -> None:
+    def plan(**seen: object) -> tuple[int, str]:
+        reading = replace(SEEN_SEGMENT, **seen)  # type: ignore[arg-type]
+        return plan_level(SEGMENT, reading), night_or_doubt(reading)
+
+    tripped = "its breaker has tripped: the lamps must burn when somebody closes it"
+    assert plan(dark=False) == (0, "")
+    assert plan(dark=True) == (70, "it is night")
+    assert plan(dark=None) == (70, "it may be night, the photocell cannot be believed")
+    assert plan(dark=False, breaker_tripped=True) == (70, tripped)
+    assert verdict(29, dark=False, breaker=True) == Refused(
+        "LR-01", f"29 % is below the floor of 30 % for class M4, and {tripped}"
+    )
+    assert isinstance(verdict(30, dark=False, breaker=True), Approved)
+
+
+@given(level=st.integers(0, 100), dark=st.sampled_from([True, False, None]), breaker=st.booleans(), origin=ANYBODY)
+def test_lr_04_nothing_under_the_floor_passes_unless_it_is_surely_day_and_nothing_is_wrong(
+    level: int, dark: bool | None, breaker: bool, origin: Origin
+) -> None:
+    is_day = dark is False and not breaker
+    assert isinstance(verdict(level, dark, origin, breaker=breaker), Approved) is (is_day or level >= 30)
+    assert is_day or plan_level(SEGMENT, replace(SEEN_SEGMENT, dark=dark, breaker_tripped=breaker)) >= 30
+
+
+@given(
+    ids=st.lists(st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True), min_size=1, max_size=16, unique=True),
+    gateway=st.text(),
+)
+def test_lr_05_the_segments_of_a_cabinet_return_evenly_within_the_window(ids: list[str], gateway: str) -> None:
+    segments = {EquipmentId(each): replace(SEGMENT, id=EquipmentId(each)) for each in ids}
+    site = replace(SITE, gateway=GatewayId(gateway), equipment={**SITE.equipment, SEGMENT.id: LAMP} | segments)
+    offsets = sorted(return_offset_ms(each, site) for each in segments)
+    assert offsets[0] >= 0
+    assert offsets[-1] < RETURN_WINDOW_MS
+    share_ms = RETURN_WINDOW_MS // len(ids)
+    assert offsets == [offsets[0] + n * share_ms for n in range(len(ids))]
+
+
+def test_lr_05_the_formula_to_the_millisecond() -> None:
+    site = replace(SITE, equipment={EquipmentId(each): replace(SEGMENT, id=EquipmentId(each)) for each in "cab"})
+    # crc32(b"gw-darcy") % 10_000, and the place in the order of ids.
+    assert [return_offset_ms(EquipmentId(each), site) for each in "abc"] == [3167, 13167, 23167]
+
+
+ORDER = [Rank.LOCAL_SWITCH, Rank.TECHNICIAN, Rank.OPERATOR, Rank.DYNAMIC, Rank.PROGRAM, Rank.DEFAULT]
+
+
+def test_lr_07_who_decides_in_every_case_there_is() -> None:
+    cases = 0
+    for many in range(1, len(ORDER) + 1):
+        for present in combinations(ORDER, many):
+            for first_level in (0, 30, 100):
+                for least in (None, 0, 29, 30, 31, 100):
+                    wishes = dict.fromkeys(present, 50) | {present[0]: first_level}
+                    if least is not None:
+                        wishes[Rank.SAFETY] = least
+                    is_raised = present[0] is not Rank.LOCAL_SWITCH and least is not None and least > first_level
+                    assert arbitrate(wishes) is (Rank.SAFETY if is_raised else present[0])
+                    cases += 1
+    assert cases == 63 * 3 * 6
+    assert sorted(Rank) == [ORDER[0], Rank.SAFETY, *ORDER[1:]]
+
+
+def test_lr_07_an_operator_does_not_replace_a_technicians_override() -> None:
+    def held(new: Origin, old: Origin) -> Refused | None:
+        return is_outranked(replace(LEVEL, origin=new), SetLevel(SEGMENT.id, old, 60, 60_000))
+
+    assert held(ALICE, TECHNICIAN) == Refused("LR-07", "a technician holds it at 60 %; release it first")
+    assert held(LOCAL_PLAN, ALICE) == Refused("LR-07", "an operator holds it at 60 %; release it first")
+    for new, old in ((ALICE, ALICE), (TECHNICIAN, ALICE), (TECHNICIAN, TECHNICIAN), (ALICE, LOCAL_PLAN)):
+        assert held(new, old) is None
