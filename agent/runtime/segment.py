@@ -9,19 +9,12 @@ from agent.model.equipment import Segment
 from agent.model.observation import SegmentObserved
 from agent.model.site import Site
 from agent.process.gatekeeper import NOTHING_SENT, Acted
+from agent.runtime.arbitration import RANK, Rank, arbitrate, is_outranked, return_offset_ms
 from agent.runtime.daylight import Daylight
 from agent.safety.authority import OBSERVATION_AGE_MS_MAX
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, due, granted
-from agent.safety.lighting import (
-    RANK,
-    Rank,
-    arbitrate,
-    is_outranked,
-    night_or_doubt,
-    plan_level,
-    return_offset_ms,
-)
+from agent.safety.lighting import night_or_doubt, plan_level
 from agent.safety.mode import Mode, ModeEntry, worst
 from agent.safety.standing import Spent, Standing
 from agent.safety.verdict import Approved, Refused, approves
