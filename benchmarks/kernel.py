@@ -59,7 +59,7 @@ def measure(run: Run) -> Table:
 
         if isinstance(once(), Approved) is not is_approved:
             raise BenchError(f"judge: {name}: {once()}")
-        table.add(f"judge: {name}", "µs", [_mean_us(once, calls) for _ in range(rounds)])
+        table.add(f"judge: {name}", "µs", [_mean_us(once, calls) for _ in range(rounds)], "≤ 100")
     junction = next(each for each in SITE_FACTS.equipment.values() if isinstance(each, Junction))
     samples = _hour(run, junction)
     every, changes = [], []
