@@ -27,6 +27,7 @@ GROUPS = {
     "lamp": "Hold lighting segments at a level, or let them go.",
     "bollard": "Lower or raise bollards.",
     "junction": "Select a plan, ask for yellow flash, or let a junction go.",
+    "commission": "Prove the facts of a site file offline, and sign them.",
     "guard": "Run the guard alone, or read and check its black box.",
 }
 
@@ -130,6 +131,18 @@ COMMANDS = (
         "reading:check",
         "Check a site file and print every problem in it.",
         "armoire check configs/sites/gw-darcy.toml",
+    ),
+    _entry(
+        "commission check",
+        "commission:check",
+        "Prove what a site file says of junctions, bollards and lighting, or show what breaks it.",
+        "armoire commission check configs/sites/gw-republique.toml",
+    ),
+    _entry(
+        "commission sign",
+        "commission:sign",
+        "Check a site file and sign its facts, without which the guard only observes.",
+        "armoire commission sign site.toml --key commissioner.pem",
     ),
     _entry(
         "run",

@@ -13,6 +13,7 @@ class Exit(IntEnum):
     FAILED = 4
     EXPIRED = 5
     UNREACHABLE = 6
+    UNSECONDED = 7
     INTERRUPTED = 130
     UNREAD = 141
 

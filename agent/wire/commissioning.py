@@ -133,7 +133,11 @@ def open_facts(ring: KeyRing, cabinet: Cabinet, home: Path) -> Commissioned:
     Raises:
         CommissioningError: in words: no signature, a key that may not, other facts.
     """
-    sealed = _bytes(signature_path(home, cabinet), SIGNATURE_BYTES_MAX)
+    return open_sealed(ring, cabinet, home, _bytes(signature_path(home, cabinet), SIGNATURE_BYTES_MAX))
+
+
+def open_sealed(ring: KeyRing, cabinet: Cabinet, home: Path, sealed: bytes) -> Commissioned:
+    """Check a signature that is not in its place yet; otherwise ``open_facts``."""
     try:
         opened = ring.open(sealed, _context(cabinet), COMMISSION)
         if opened.role != "commissioner":
@@ -158,10 +162,10 @@ def _context(cabinet: Cabinet) -> Topic:
 
 def _bytes(path: Path, limit: int) -> bytes:
     try:
+        if not path.is_file():  # A pipe of that name would keep the guard waiting for ever.
+            raise CommissioningError(f"there is no {path.name}")
         with path.open("rb") as file:
             found = file.read(limit + 1)
-    except FileNotFoundError as error:
-        raise CommissioningError(f"there is no {path.name}") from error
     except OSError as error:
         raise CommissioningError(f"{path.name} cannot be read: {error.strerror}") from error
     if len(found) > limit:
