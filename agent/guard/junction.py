@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Iterator
 from typing import cast
 
+from agent.guard import foreign
 from agent.guard.flashes import OBSERVER_FLASH_EVENT
 from agent.guard.guarded import Guarded
 from agent.guard.points import CONTROL_WORDS, aspects, junction_points
@@ -47,6 +48,7 @@ class JunctionGuard(Guarded):
         self._site = site
         self._controller = controller
         self._memory = JunctionMemory()
+        self._foreign = foreign.ForeignHand()
         self._observed: JunctionObserved | None = None
         self._lease: Lease | None = None
         self._refreshed_at_ms = 0
@@ -120,9 +122,17 @@ class JunctionGuard(Guarded):
         self._memory, trips = watch(self._memory, seen, self._junction)
         if trips:
             await self._trip(trips)
+        await self._heed_foreign(seen)
         await self._keep_lease()
         if not trips and self._memory.conflict_at_ms != seen.at_ms:  # The second sample must not wait.
             await self._controller.poll_seldom()
+
+    async def _heed_foreign(self, seen: JunctionObserved) -> None:
+        """SR-31: tell of somebody else's request; over our own, give ours back instead of fighting."""
+        if told := self._foreign.see(seen.foreign_request, seen.at_ms):
+            self.records.note("trip", self._junction.id, foreign.RULE, told, self._inputs())
+        if self._foreign.is_sure and self._lease is not None:
+            await self._end_lease(self._lease, f"{foreign.RULE}: somebody else requested {self._foreign.words()}")
 
     def _tell_secret(self) -> None:
         """SR-17: say once after each start that everybody knows how to control this controller."""
@@ -187,6 +197,8 @@ class JunctionGuard(Guarded):
         if why := due(lease, now_ms, self.surroundings.fleet == "silent"):
             await self._end_lease(lease, why)
             return
+        if self._foreign.request is not None:
+            return  # Whose doing it is must be known first: with the next sample. Nothing is refreshed meanwhile.
         if refused := may_refresh(lease, self._site, self._observed, self.standing(now_ms), now_ms):
             await self._end_lease(lease, f"{refused.rule}: {refused.reason}")
             return
@@ -268,7 +280,8 @@ class JunctionGuard(Guarded):
             return "not observed yet"
         control = CONTROL_WORDS.get(seen.control_status, "unknown")
         flash = "" if seen.flash_status == FLASH_NONE else f", flash: {word_of(FlashStatus, seen.flash_status)}"
-        return f"aspects {aspects(seen, self._junction)}, pattern {seen.pattern}, {control}{flash}"
+        hand = f", {self._foreign.words()} requested by somebody else" if self._foreign.is_sure else ""
+        return f"aspects {aspects(seen, self._junction)}, pattern {seen.pattern}, {control}{flash}{hand}"
 
     async def release(self) -> None:
         """End a lease in order before the process stops, and let go of the controller."""

@@ -72,6 +72,7 @@ class JunctionObserved:
             needs it so that a slow reply never looks like a short yellow.
         calls: as last asked for, seldom and in a question of their own; None if the controller does not tell.
         configuration_id: globalSetIDParameter, last read; None if it cannot be read.
+        foreign_request: a systemPatternControl that stands there and is none of ours; None if it is, or is not told.
     """
 
     equipment: EquipmentId
@@ -86,6 +87,7 @@ class JunctionObserved:
     delay_ms: int = 0
     calls: Calls | None = None
     configuration_id: int | None = None
+    foreign_request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,14 @@ from drivers.ntcip.codec import Value, groups_of, join, whole
 from drivers.ntcip.session import TIMEOUT_S, NoSuchObjectError, SessionCounters, SnmpSession
 
 STATUS_OTHER = 1  # unitControlStatus and unitFlashStatus of a controller that does not tell
+STANDBY = 3  # unitControlStatus: somebody has written a release; after the watchdog or a restart it says otherwise
 PATTERN_UNKNOWN = 0  # coordPatternStatus of a controller that does not tell
 OPTIONAL = {
     oids.UNIT_CONTROL_STATUS: "unitControlStatus",
     oids.UNIT_FLASH_STATUS: "unitFlashStatus",
     oids.COORD_PATTERN_STATUS: "coordPatternStatus",
     oids.UNIT_BACKUP_TIME: "unitBackupTime",
+    oids.SYSTEM_PATTERN_CONTROL: "systemPatternControl",
 }
 """What an observation asks for beside the groups, by the standard's names."""
 UNSUPPORTED_FOR_MS = 300_000
@@ -128,6 +130,8 @@ class SignalController:
             groups, oids.phase_status_group_reds, oids.phase_status_group_yellows, oids.phase_status_group_greens
         )
         self._shown = self._channels
+        self._ours = frozenset({oids.PATTERN_STANDBY})  # What may stand in systemPatternControl by our own doing.
+        self._writes = 0  # Rises with the beginning and the end of each write.
         self._vehicle_calls = tuple(
             (group, oids.phase_status_group_vehicle_calls(group)) for group in groups_of(vehicle_calls)
         )
@@ -184,7 +188,7 @@ class SignalController:
             if self.facts is None:
                 await self.connect()
             shown = self._shown
-            asked_ms = self._now_ms()
+            asked_ms, writes = self._now_ms(), self._writes
             values = await self._get_supported(tuple(OPTIONAL), shown.all)
         except (DeviceSilentError, LinkDownError):
             self._forget_unsupported()  # It may have been restarted, or exchanged for another.
@@ -208,6 +212,7 @@ class SignalController:
             delay_ms=at_ms - asked_ms,
             calls=self._calls,
             configuration_id=self._set_id if at_ms - self._set_id_at_ms <= SET_ID_AGE_MS_MAX else None,
+            foreign_request=self._foreign(values, control) if writes == self._writes else None,
         )
 
     async def poll_seldom(self) -> None:
@@ -287,6 +292,15 @@ class SignalController:
         """Write the one object this driver writes, and read it back."""
         if equipment != self.equipment_id:
             raise ValueError(f"approved for {equipment}, and this is {self.equipment_id}")
+        self._writes += 1
+        self._ours |= {pattern}  # From now on it may stand there, confirmed or not.
+        try:
+            await self._write(pattern)
+            self._ours = frozenset({pattern})
+        finally:
+            self._writes += 1
+
+    async def _write(self, pattern: int) -> None:
         try:
             await self._session.set(oids.SYSTEM_PATTERN_CONTROL, pattern)
         except DeviceSilentError:
@@ -298,6 +312,18 @@ class SignalController:
         stands = await self._standing_request()
         if stands != pattern:
             raise DeviceNonsenseError(f"systemPatternControl was written {pattern} and reads {stands}")
+
+    def _foreign(self, values: Mapping[str, Value], control: Value) -> int | None:
+        """SR-31: what is requested of the controller and was not requested by us.
+
+        That nothing is requested is the work of its watchdog, or of a restart, unless it says that it was released.
+        """
+        stands = values.get(oids.SYSTEM_PATTERN_CONTROL)
+        if stands is None:
+            return None
+        found = whole("systemPatternControl", stands, 0, 0xFF)
+        is_dropped = found == oids.PATTERN_STANDBY and control != STANDBY
+        return None if found in self._ours or is_dropped else found
 
     async def _standing_request(self) -> int:
         values = await self._session.get((oids.SYSTEM_PATTERN_CONTROL,))
