@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from agent.guard.bollard import BollardGuard
+from agent.safety.bollard_watch import BollardMemory
 from agent.safety.latch import Latch
 from simulators.bollard_plc import GATEWAY_HEARTBEAT, RAISE, BollardPlc
 from tests.guard.rig import BollardRig, bollard_rig
@@ -247,3 +249,103 @@ async def test_sr_24_a_green_lamp_beside_a_bollard_that_is_not_down_latches_unti
         await rig.run(10.5)
         assert (await rig.ask_at_once(rig.people.technician, B, "reset")).ended == "done"
         assert [entry.rule for entry in await rig.log("latch.reset")] == ["SR-24"]
+
+
+async def seen_to(rig: BollardRig, *story: str | float) -> None:
+    """Things that happen to the street, faults of the PLC (``!name``), and seconds."""
+    for each in story:
+        if isinstance(each, str) and each.startswith("!"):
+            rig.bollards.fault(each[1:], unit=UNIT)
+        elif isinstance(each, str):
+            rig.bollards.set(UNIT, **{each.lstrip("-"): not each.startswith("-")})
+        else:
+            await rig.run(each)
+
+
+RULES_FOUND = [
+    (("!ignore_loops", "raise", 1, "loop_a", 4), "SR-19", "at most after a loop was hit", True),
+    (("!ignore_loops", "raise", 4, "loop_b", 2), "SR-20", "goes on rising", True),
+    (("!no_warning", "raise", 3), "SR-20", "after the red lamp was off", False),
+    (("!red_lamp_out", "raise", 5), "SR-20", "the red lamp is off", False),
+    (("!endless_reversals", "raise", 4, *("loop_a", 1, "-loop_a", 6) * 3), "SR-21", "rises again", True),
+    (("!no_timeout", "!stuck_drive", "raise", 20), "SR-22", "it moves up for", True),
+    (("-mains", 2, "!rise_on_power", "mains", 5), "SR-19", "nobody asked for it", True),
+    (("!frozen_heartbeat", 2, "raise", 6), "SR-19", "sensor fault", True),
+    (("!ignore_loops", "loop_a", 3, "efo", 3), "SR-23", "at most after a loop was hit", False),
+]
+
+
+@pytest.mark.parametrize(("story", "rule", "seen", "lowers"), RULES_FOUND, ids=str)
+async def test_sr_19_to_23_a_plc_that_has_lost_an_interlock_latches_and_is_lowered_where_that_is_safer(
+    story: tuple[str | float, ...], rule: str, seen: str, lowers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.05)
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        if "raise" in story:
+            place = story.index("raise")
+            await seen_to(rig, *story[:place])
+            await rig.ask_at_once(rig.people.technician, B, "raise")  # It is sent, and nobody looks while time stands.
+            story = story[place + 1 :]
+        await seen_to(rig, *story)
+        latch = rig[B].latch
+        assert latch is not None
+        assert latch.rule == rule
+        assert seen in latch.reason
+        assert len(await rig.log("lower.asked")) == (1 if lowers else 0)
+        plc = rig.bollards.plcs[UNIT].bollard
+        await rig.run(8)
+        if lowers and "!stuck_drive" not in story:
+            assert plc.position == 0
+        assert (await rig.ask(rig.people.technician, B, "raise")).rule == "SR-13"
+
+
+async def test_sr_22_a_bollard_stuck_half_way_latches() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        await raised(rig)
+        rig.bollards.fault("stuck_drive", unit=UNIT)
+        assert (await rig.ask(rig.people.alice, B, "lower")).ended == "done"
+        await rig.run(8)
+        latch = rig[B].latch
+        assert latch is not None
+        assert (latch.rule, latch.reason) == ("SR-22", "the PLC says that it is stuck on its way down")
+
+
+async def test_sr_23_an_emergency_raise_is_told_once_and_ends_at_its_switch_alone() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.set(UNIT, efo=True)
+        await rig.run(2)
+        for verb in ("raise", "lower"):
+            outcome = await rig.ask(rig.people.technician, B, verb)
+            assert (outcome.ended, outcome.rule) == ("refused", "SR-23")
+        (trip,) = await rig.log("trip")
+        assert (trip.rule, trip.text) == ("SR-23", "the emergency raise (EFO) is on")
+        rig.bollards.set(UNIT, efo=False)
+        await rig.run(6)
+        assert rig[B].latch is None
+        assert (await rig.ask(rig.people.alice, B, "lower")).ended == "done"
+
+
+async def test_sr_19_a_restarted_guard_knows_a_rise_that_was_asked_of_its_predecessor() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
+        guarded = rig[B]
+        assert isinstance(guarded, BollardGuard)
+        guarded._memory = BollardMemory()
+        await rig.run(TRAVEL_S)
+        assert await rig.log("trip") == []
+
+
+async def test_a_lowering_that_is_not_confirmed_is_recorded_and_the_latch_stands() -> None:
+    async with bollard_rig() as rig:
+        await rig.run(5)
+        rig.bollards.fault("ignore_loops", unit=UNIT)
+        assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
+        rig.bollards.fault("refuse_set", unit=UNIT)
+        await seen_to(rig, 3, "loop_a", 2)
+        assert rig[B].latch is not None
+        (failed,) = await rig.log("lower.failed")
+        assert "lowering was asked and is not confirmed" in failed.text
