@@ -40,6 +40,7 @@ from agent.wire.topics import up
 from simulators.bollard_plc import BollardPlc, Bollards
 from simulators.cabinet import Cabinet
 from simulators.clock import ManualClock
+from simulators.signal_controller.agent import Communities
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.signal_controller.traffic import Traffic
 from tests.guard.people import People
@@ -240,14 +241,17 @@ class JunctionRig(Rig):
 
 @asynccontextmanager
 async def junction_rig(
-    traffic: Traffic | None = None, backup_s: int = 60, before: Callable[[Path], None] = lambda _site: None
+    traffic: Traffic | None = None,
+    backup_s: int = 60,
+    before: Callable[[Path], None] = lambda _site: None,
+    communities: Communities | None = None,
 ) -> AsyncIterator[JunctionRig]:
     """Place de la République, running; ``before`` the guard starts something may happen to its site file."""
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         signals = await stack.enter_async_context(
-            SignalCabinet.serve(clock=clock, started=True, traffic=traffic, backup_s=backup_s)
+            SignalCabinet.serve(clock=clock, started=True, traffic=traffic, backup_s=backup_s, communities=communities)
         )
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = furnish(home, "gw-republique", {"signals": signals.port, "presence": cabinet.port})
