@@ -33,6 +33,8 @@ app = App(
     help_epilogue="Example: armoire-fleet serve --dir fleet --broker mqtt://127.0.0.1:1883 --http 127.0.0.1:8080",
     result_action="return_value",
 )
+app.command("fleet.cli_ca:app", name="ca")
+app.command("fleet.cli_broker:app", name="broker")
 
 
 @app.command(

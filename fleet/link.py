@@ -43,6 +43,7 @@ PACKET_BYTES_MAX = 300_000
 """An envelope of 256 KiB and its topic."""
 INFLIGHT_MAX = 200
 TLS_FOLDER = "tls"
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +65,33 @@ def read_broker(url: str, folder: Path) -> Broker:
     Raises:
         FolderError: not such an address, or the certificates cannot be used.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise FolderError(f"--broker: {url!r}: {error}") from error
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path not in {"", "/"}:
-        raise FolderError(f"--broker: expected mqtt://host:port or mqtts://host:port, found {url!r}")
-    if parts.scheme == "mqtt":
-        return Broker(parts.hostname, port or 1883)
+    place = address_of(url, "mqtt", "mqtts")
+    if urlsplit(url).scheme == "mqtt":
+        return place
     own = folder / TLS_FOLDER
     try:
         context = ssl.create_default_context(cafile=own / "ca.pem")
         context.load_cert_chain(own / "fleet.pem", own / "fleet.key")
     except (OSError, ssl.SSLError) as error:
         raise FolderError(f"{own}: ca.pem, fleet.pem and fleet.key are needed for mqtts: {error}") from error
-    return Broker(parts.hostname, port or 8883, context)
+    return Broker(place.host, place.port, context)
+
+
+def address_of(url: str, *schemes: str) -> Broker:
+    """Read ``mqtt://host:port`` or ``mqtts://host:port``, without certificates.
+
+    Raises:
+        FolderError: not such an address.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise FolderError(f"--broker: {url!r}: {error}") from error
+    if parts.scheme not in schemes or not parts.hostname or parts.path not in {"", "/"}:
+        expected = " or ".join(f"{scheme}://host:port" for scheme in schemes)
+        raise FolderError(f"--broker: expected {expected}, found {url!r}")
+    return Broker(parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
 
 class FleetLink:

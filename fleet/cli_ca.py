@@ -1,0 +1,172 @@
+"""``armoire-fleet ca``: make the authority, certify brokers and managers, revoke."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cryptography import x509
+from cyclopts import App, Parameter
+
+from fleet import authority, pki
+from fleet.errors import CertificateError
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+app = App(
+    name="ca",
+    help="The certificate authority of the links to the brokers.",
+    help_epilogue="Example: armoire-fleet ca init --dir ca --city dijon --dry-run",
+)
+
+
+@app.command(help_epilogue="Example: armoire-fleet ca init --dir ca --city dijon --passphrase-file phrase")
+def init(
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    city: str,
+    passphrase_file: Path | None = None,
+    root_passphrase_file: Path | None = None,
+    dry_run: Flag = False,
+) -> int:
+    """Make root and issuing authority, and empty revocation lists. Never overwrites.
+
+    Parameters
+    ----------
+    dir
+        Folder of the authority.
+    city
+        The city's id.
+    passphrase_file
+        File of mode 0600 whose first line locks the issuing key.
+    root_passphrase_file
+        The same for the root's key.
+    dry_run
+        Check, tell what would be written, and write nothing.
+    """
+    written = authority.init(
+        dir,
+        city,
+        pki.utc_now(),
+        passphrase=authority.read_passphrase(passphrase_file),
+        root_passphrase=authority.read_passphrase(root_passphrase_file),
+        dry_run=dry_run,
+    )
+    for path in written:
+        print(f"{'would write' if dry_run else 'wrote'} {path}")
+    if not dry_run:
+        print(f"carry {dir / authority.ROOT_KEY} away now: it is needed again only for a new issuing authority")
+    return 0
+
+
+@app.command(
+    help_epilogue="Example: armoire-fleet ca broker room-a --host broker-a.dijon.example --dir ca --out broker-a"
+)
+def broker(
+    name: str,
+    *,
+    host: Annotated[tuple[str, ...], Parameter(negative="")],
+    dir: Path,  # noqa: A002 - the option is called --dir
+    out: Path,
+    passphrase_file: Path | None = None,
+) -> int:
+    """Make a broker's key and certificate: broker.key, broker.pem, ca.pem and crl.pem.
+
+    Parameters
+    ----------
+    host
+        Host name or address clients use; may be given several times.
+    out
+        Folder for the files; none may exist yet.
+    """
+    issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
+    key = pki.new_key()
+    certificate = pki.broker_certificate(name, host, key.public_key(), issuer.authority, pki.utc_now())
+    crl = (dir / authority.CRL).read_bytes()
+    _hand_out(issuer, out, "broker", key, certificate, {"ca.pem": issuer.chain, "crl.pem": crl})
+    return 0
+
+
+@app.command(name="manager", help_epilogue="Example: armoire-fleet ca manager control-room --dir ca --out fleet/tls")
+def fleet_manager(
+    name: str,
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    out: Path,
+    passphrase_file: Path | None = None,
+) -> int:
+    """Make a manager's key and certificate: fleet.key, fleet.pem and ca.pem.
+
+    Parameters
+    ----------
+    name
+        The manager's id, as in ``serve --fleet``.
+    out
+        The tls folder of the manager; none of the files may exist yet.
+    """
+    issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
+    key = pki.new_key()
+    certificate = pki.manager_certificate(name, key.public_key(), issuer.authority, pki.utc_now())
+    _hand_out(issuer, out, "fleet", key, certificate, {"ca.pem": issuer.chain})
+    return 0
+
+
+@app.command(help_epilogue="Example: armoire-fleet ca revoke gw-darcy --dir ca")
+def revoke(
+    name: str,
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    passphrase_file: Path | None = None,
+    dry_run: Flag = False,
+) -> int:
+    """Put every certificate of a name, or the one of a serial number, on the revocation list.
+
+    Brokers must get the new crl.pem, be told to reload, and drop the connection if it stands: a list stops only new
+    ones. What ends a gateway's word at once is its removal from the key list.
+    """
+    issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
+    found = issuer.issued_to(name)
+    if not found:
+        raise CertificateError(f"nothing was issued to {name!r}; armoire-fleet ca list shows what was")
+    serials = [each.serial_number for each in found]
+    if dry_run:
+        count = len(set(serials) - issuer.revoked())
+        print(f"would revoke {count} of {len(serials)} certificates of {name}")
+        return 0
+    count = issuer.revoke(serials, pki.utc_now())
+    print(f"revoked {count} of {len(serials)} certificates of {name}; copy {dir / authority.CRL} to every broker")
+    return 0
+
+
+@app.command(name="list", help_epilogue="Example: armoire-fleet ca list --dir ca")
+def list_(
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    passphrase_file: Path | None = None,
+) -> int:
+    """What was issued: whom to, until when, serial number, and whether it is revoked."""
+    issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
+    revoked = issuer.revoked()
+    for each in issuer.issued():
+        state = "revoked" if each.serial_number in revoked else f"until {each.not_valid_after_utc:%Y-%m-%d}"
+        print(f"{pki.common_name(each):40}  {state:16}  {each.serial_number:x}")
+    return 0
+
+
+def _hand_out(
+    issuer: authority.Issuer,
+    out: Path,
+    stem: str,
+    key: pki.PrivateKey,
+    certificate: x509.Certificate,
+    others: dict[str, bytes],
+) -> None:
+    names = [f"{stem}.key", f"{stem}.pem", *others]
+    for name in names:
+        if (out / name).exists():
+            raise CertificateError(f"{out / name} exists already; nothing was written or certified")
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority.write_key(out / f"{stem}.key", key)
+    authority.write_new(out / f"{stem}.pem", issuer.issue(certificate))
+    for name, data in others.items():
+        authority.write_new(out / name, data)
+    for name in names:
+        print(f"wrote {out / name}")
