@@ -243,7 +243,7 @@ def main(arguments: list[str]) -> int:
     with suppress(PermissionError):  # Then it competes like everything else, and the table says so.
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     street = Street(asked.folder, asked.realtime, asked.seed)
-    work: dict[str, Callable[[], Coroutine[object, object, None]]] = {
+    work: Callable[[], Coroutine[object, object, None]] = {
         "conflicts": lambda: street.conflicts(asked.number, asked.junctions),
         "beat": lambda: street.beat(asked.number),
         "bollards": lambda: street.bollards(asked.number),
