@@ -6,7 +6,7 @@ the equipment is seen, then what is seen. Source: docs/safety.md.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from agent.model.command import (
     COMMAND_CLASS,
@@ -49,22 +49,6 @@ S = TypeVar("S", bound=Observed)
 
 StandingRule = Callable[[Case[C, E]], Refused | None]
 SeenRule = Callable[[Case[C, E], S], Refused | None]
-
-
-class Bench(Protocol):
-    """Whatever can say no to one kind of command to one kind of equipment."""
-
-    @property
-    def command(self) -> type: ...
-    @property
-    def equipment(self) -> type: ...
-    def without(self, dropped: frozenset[object]) -> "Bench": ...
-
-    def refusal(
-        self, command: Command, equipment: Equipment, observed: Observed | None, standing: Standing, now_ms: int
-    ) -> Refused | None:
-        """The first refusal, or None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +118,7 @@ SHOW = (
     display.display_ends_by_itself,
     nobody_works_there,
 )
-_ALL: tuple[Bench, ...] = (
+_ALL: tuple[Rules[Any, Any, Any], ...] = (
     Rules(SelectPlan, Junction, JunctionObserved, REMOTE, PLAN),
     Rules(RequestFlash, Junction, JunctionObserved, REMOTE, FLASH),
     Rules(ReleaseJunction, Junction, None, (origin_suffices,)),
@@ -147,13 +131,13 @@ _ALL: tuple[Bench, ...] = (
     Rules(ResetLatch, Junction, JunctionObserved, RESET, (conflict_is_gone,)),
     Rules(ResetLatch, Bollard, BollardObserved, RESET, (wrong_green_is_gone,)),
 )
-RULES: Mapping[tuple[type, type], Bench] = {(rules.command, rules.equipment): rules for rules in _ALL}
+RULES: Mapping[tuple[type, type], Rules[Any, Any, Any]] = {(rules.command, rules.equipment): rules for rules in _ALL}
 
 AT_FIRST: frozenset[object] = frozenset(
     {origin_suffices, fleet_is_heard, budget_is_left, junction.lease_is_bounded, lighting.lease_is_bounded}
 )
 AT_FLASH: frozenset[object] = frozenset({junction.controller_runs_normally, junction.flash_is_rare})
-WHILE_LEASED: Mapping[tuple[type, type], Bench] = {
+WHILE_LEASED: Mapping[tuple[type, type], Rules[Any, Any, Any]] = {
     (SelectPlan, Junction): RULES[SelectPlan, Junction].without(AT_FIRST),
     (RequestFlash, Junction): RULES[RequestFlash, Junction].without(AT_FIRST | AT_FLASH),
     (SetLevel, Segment): RULES[SetLevel, Segment].without(AT_FIRST),
