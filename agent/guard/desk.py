@@ -119,6 +119,7 @@ class Desk:
                 yield fitting_text(
                     f"{guarded.equipment.id}: latched by {latch.rule}, reset only at the open cabinet: {latch.reason}"
                 )
+            yield from (fitting_text(f"{guarded.equipment.id}: {concern}") for concern in guarded.concerns())
             if untold := guarded.untold():
                 yield fitting_text(
                     f"{guarded.equipment.id}: the controller does not tell {', '.join(untold)}; "

@@ -71,6 +71,10 @@ class Guarded(ABC):
         """What the equipment should tell of itself and does not; rules that need it see nothing."""
         return ()
 
+    def concerns(self) -> tuple[str, ...]:
+        """What somebody should put right before this equipment can be commanded; for the status page."""
+        return ()
+
     async def release(self) -> None:  # noqa: B027 - a bollard has nothing to release
         """Give control back before the process ends."""
 
@@ -98,8 +102,12 @@ class Guarded(ABC):
         """The worst mode that holds here."""
         return worst(self._mode_entries())
 
+    def local(self) -> ModeEntry | None:
+        """Who works there, however badly else it stands."""
+        return next((entry for entry in self._mode_entries() if entry.mode is Mode.LOCAL), None)
+
     def _mode_entries(self) -> Iterator[ModeEntry]:
-        yield self.surroundings.mode()  # First: facts that nobody signed weigh more than a latch, and outlast its reset.
+        yield from self.surroundings.modes()  # First: facts that nobody signed weigh more than a latch, and outlast its reset.
         if latch := self.latch:
             yield ModeEntry(Mode.HELD, f"{latch.rule}: {latch.reason}", RESET_HERE)
 

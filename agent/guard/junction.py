@@ -16,7 +16,7 @@ from agent.model.observation import JunctionObserved, Scalar
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import NOTHING_SENT, Acted
-from agent.safety.junction import refresh_period_ms
+from agent.safety.junction import configuration_words, refresh_period_ms
 from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, Leased, due, granted
 from agent.safety.matrix import FLASH_NONE, FlashStatus
@@ -75,6 +75,7 @@ class JunctionGuard(Guarded):
         """What the kernel must know beside the observation."""
         return Standing(
             mode=self.mode(),
+            local=self.local(),
             latch=self.latch,
             presence=self.surroundings.presence,
             flash_requested_at_ms=self.surroundings.flash_at_ms(self._junction.id),
@@ -97,6 +98,19 @@ class JunctionGuard(Guarded):
     def untold(self) -> tuple[str, ...]:
         """Objects the controller did not tell when it was last observed."""
         return self._controller.untold
+
+    def concerns(self) -> tuple[str, ...]:
+        """SR-16 and SR-17: why no control is taken, and what to do about it."""
+        found = [f"SR-17: {self._known_secret()}"] if self._default_secret else []
+        commissioned = self._junction.configuration_id
+        seen = None if self._observed is None else self._observed.configuration_id
+        if commissioned is not None and self._observed is not None and seen != commissioned:
+            words = "have it looked at on site, then commission what was found right"
+            found.append(f"SR-16: {configuration_words(seen)}; commissioned: {commissioned}; {words}")
+        return tuple(found)
+
+    def _known_secret(self) -> str:
+        return f"its {self._default_secret} is a default everybody knows; control is refused until it is changed"
 
     def holding(self) -> str:
         """The lease in force."""
@@ -138,8 +152,7 @@ class JunctionGuard(Guarded):
         """SR-17: say once after each start that everybody knows how to control this controller."""
         if self._default_secret and not self._is_secret_told:
             self._is_secret_told = True
-            text = f"its {self._default_secret} is a default everybody knows; control is refused until it is changed"
-            self.records.note("trip", self._junction.id, "SR-17", text)
+            self.records.note("trip", self._junction.id, "SR-17", self._known_secret())
 
     async def _trip(self, trips: tuple[Trip, ...]) -> None:
         """SR-02's order: latch in memory, release, sealed record; flash once when a second sample confirms.

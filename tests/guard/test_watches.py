@@ -155,6 +155,8 @@ async def test_sr_16_another_configuration_is_told_and_refused_from_the_first_sa
         assert await trips(rig) == [("SR-16", "the controller's configuration id is 1; commissioned: 4711")]
         assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).rule == "SR-16"
         assert rig.patterns == []
+        (warning,) = (await rig.status()).warnings
+        assert warning.startswith(f"{J}: SR-16: the controller's configuration id is 1; commissioned: 4711; have it")
 
 
 # SR-17
@@ -168,6 +170,7 @@ async def test_sr_17_a_default_community_is_told_at_the_start_and_no_control_is_
         assert await trips(rig) == [("SR-17", f"{text}; control is refused until it is changed")]
         outcome = await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)
         assert (outcome.ended, outcome.rule) == ("refused", "SR-17")
+        assert (await rig.status()).warnings == [f"{J}: SR-17: {text}; control is refused until it is changed"]
         assert (await rig.ask(rig.people.technician, J, "release")).ended == "done"
         rig.signals.fault("stuck_green:4")
         await rig.run_until(lambda: FLASH in rig.patterns)  # It still watches and trips.

@@ -402,3 +402,31 @@ def test_what_a_bollard_and_a_photocell_leave_out_has_its_safe_value() -> None:
     assert not bollard.rises_alone
     segment = next(each for each in cabinet.site.equipment.values() if isinstance(each, Segment))
     assert segment.photocell == Photocell(dark_below_lux=35, light_above_lux=70, dwell_ms=60_000)
+
+
+def test_sr_03_07_16_26_facts_of_a_junction_are_read_and_have_safe_defaults() -> None:
+    unwritten = read_cabinet(changed(PLANS, PLANS), "site.toml").site.equipment[EquipmentId("darcy")]
+    assert isinstance(unwritten, Junction)
+    assert (unwritten.red_ms_max, unwritten.configuration_id, unwritten.red_yellow_allowed) == (120_000, None, False)
+    assert [(group.has_red, group.call_phase) for group in unwritten.groups] == [(True, 1), (True, 0), (True, 0)]
+    text = changed(PLANS, f"{PLANS}red_max_s = 90\nconfiguration_id = 4711\nred_yellow_allowed = true\n")
+    text = text.replace("yellow_min_s = 0 }", "yellow_min_s = 0, has_red = false, call_phase = 2 }")
+    written = read_cabinet(text, "site.toml").site.equipment[EquipmentId("darcy")]
+    assert isinstance(written, Junction)
+    assert (written.red_ms_max, written.configuration_id, written.red_yellow_allowed) == (90_000, 4711, True)
+    assert [(group.has_red, group.call_phase) for group in written.groups] == [(True, 1), (True, 0), (False, 2)]
+    assert (written.call_phases(of_pedestrians=False), written.call_phases(of_pedestrians=True)) == (0b01, 0b10)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("red_max_s = 9", "red_max_s: expected seconds 10..3600, found 9"),
+        ("red_max_s = 3601", "red_max_s: expected seconds 10..3600, found 3601"),
+        ("configuration_id = 65536", "configuration_id: expected globalSetIDParameter 0..65535, found 65536"),
+        ('configuration_id = "1"', 'configuration_id: expected globalSetIDParameter 0..65535, found "1"'),
+        ("red_yellow_allowed = 1", "red_yellow_allowed: expected true or false, found 1"),
+    ],
+)
+def test_what_is_wrong_with_the_longest_red_and_the_configuration_is_told(more: str, line: str) -> None:
+    assert problems(changed(PLANS, f"{PLANS}{more}\n")) == (f"site.toml: junction[0].{line}",)
