@@ -251,3 +251,14 @@ async def test_a_signed_message_that_is_no_command_is_not_believed() -> None:
         reply = await rig.submit(sealed)
         assert isinstance(reply, Failed)
         assert CommandMessage.__name__ in reply.text
+
+
+async def test_sr_25_an_operator_sets_levels_until_the_budget_is_spent_and_releases_still() -> None:
+    async with lamp_rig() as rig:
+        for _ in range(60):
+            assert (await rig.set_level(rig.people.alice, 50)).ended == "done"
+        refused = await rig.set_level(rig.people.alice, 50)
+        assert (refused.ended, refused.rule) == ("refused", "SR-25")
+        assert refused.reason.startswith(f"{SEGMENT} had 60 commands of class R1 in 10 min, at most 60 are allowed")
+        released = await outcome_of(rig, rig.sealed(rig.people.alice, SEGMENT, "release-level"))
+        assert released.ended == "done"
