@@ -18,13 +18,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY
+from typing import Any
 
 import aiomqtt
+import paho.mqtt.client as paho
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.model.identity import CityId
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
@@ -36,8 +39,7 @@ from fleet.link import Broker
 
 ANSWER_S = 5.0
 REFUSED_S = 2.0
-"""A connection that is not confirmed by then is refused: the client library does not tell of a refused handshake. A good
-certificate has to be let in within the same time just before."""
+"""A connection, or a message, that is not confirmed by then is refused. A good one has to be within the same time."""
 BRIDGE_S = 1.0
 """How long a message may take from one broker to another that should not have it."""
 RELOAD_S = 30.0
@@ -285,13 +287,32 @@ class Check:
         return context
 
 
+class _Client(aiomqtt.Client):
+    """A broker that refuses a certificate hangs up instead of answering; aiomqtt alone would wait for its timeout."""
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        with suppress(RuntimeError):  # While it connects, paho runs in a thread without a loop and raises by itself.
+            asyncio.get_running_loop()
+            if not self._connected.done():
+                self._connected.set_exception(aiomqtt.MqttError("refused"))
+                self._connected.exception()  # Looked at, should nobody wait any more.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+
 @asynccontextmanager
 async def _connected(
     broker: Broker, tls: ssl.SSLContext, identifier: str, username: str | None, timeout_s: float
 ) -> AsyncIterator[aiomqtt.Client]:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0
-    client = aiomqtt.Client(
+    client = _Client(
         broker.host,
         broker.port,
         identifier=identifier,

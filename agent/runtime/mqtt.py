@@ -7,7 +7,7 @@ end by signed acks, so what the broker promises is not relied on; what it refuse
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, TCP_NODELAY
 from types import TracebackType
@@ -18,6 +18,7 @@ import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.runtime.errors import TransportError
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
@@ -38,12 +39,12 @@ class Broker:
     """One place to connect to.
 
     Args:
-        tls: None for a broker on this machine only.
+        tls: makes what each new connection needs; None for a broker on this machine only.
     """
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
@@ -57,11 +58,11 @@ class Will:
     payload: bytes
 
 
-def broker_of(url: str, tls: ssl.SSLContext | None = None) -> Broker:
+def broker_of(url: str, tls: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> Broker:
     """Read ``mqtt://host:port`` or ``mqtts://host:port``.
 
     Args:
-        tls: for ``mqtts``; the system's authorities if None.
+        tls: for ``mqtts``; the system's authorities if not given.
 
     Raises:
         ValueError: not such an address.
@@ -71,7 +72,7 @@ def broker_of(url: str, tls: ssl.SSLContext | None = None) -> Broker:
         raise ValueError(f"a broker is mqtt://host:port or mqtts://host:port, not {url!r}")
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     is_tls = parts.scheme == "mqtts"
-    return Broker(parts.hostname, port, (tls or ssl.create_default_context()) if is_tls else None)
+    return Broker(parts.hostname, port, tls if is_tls else None)
 
 
 class _Client(aiomqtt.Client):
@@ -90,12 +91,34 @@ class _Client(aiomqtt.Client):
                 future.set_result(None)
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """A broker that refuses a certificate hangs up instead of answering: aiomqtt would wait for its timeout."""
+        if not self._connected.done() and _in_loop():  # While it connects, paho runs in a thread and raises by itself.
+            self._connected.set_exception(aiomqtt.MqttError(f"hung up before it let us in: {reason_code}"))
+            self._connected.exception()  # Looked at, should nobody wait any more.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
 
 class Transport:
     """One connection to one broker. Use as an async context manager; never reused.
 
     Raises:
-        TransportError: on entering: no connection.
+        TransportError: when made: no usable certificate; on entering: no connection.
     """
 
     def __init__(self, broker: Broker, identifier: str, will: Will | None = None) -> None:
@@ -114,7 +137,7 @@ class Transport:
             properties=properties,
             keepalive=KEEPALIVE_S,
             timeout=ANSWER_TIMEOUT_S,
-            tls_context=broker.tls,
+            tls_context=broker.tls() if broker.tls else None,
             socket_options=[(IPPROTO_TCP, TCP_NODELAY, 1)],  # What follows a PUBACK at once would wait 40 ms for Nagle.
             will=aiomqtt.Will(will.topic, will.payload, qos=1) if will else None,
             max_queued_incoming_messages=INCOMING_MAX,

@@ -87,7 +87,8 @@ class Agent:
         principal = Principal(
             self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
         )
-        self.uplink = Uplink(cabinet, trust, journal, self._carrying if guarded else None, principal, clock)
+        carrying = self._carrying if guarded else None
+        self.uplink = Uplink(cabinet, trust, journal, carrying, principal, clock, tls=state / "tls")
         self.liveness = Liveness()
 
     def _units(self) -> Iterator[UnitPoll]:

@@ -1,6 +1,8 @@
 """The way to the fleet: the courier if a broker is configured, and whether the fleet is heard."""
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 from agent.model.site import Cabinet
 from agent.process.client import LocalClient
@@ -12,11 +14,16 @@ from agent.runtime.journal import Journal
 from agent.runtime.mqtt import broker_of
 from agent.runtime.principal import Principal
 from agent.runtime.sources import GuardLinks, JournalLinks, LinkSource
+from agent.runtime.tls import read_context
 from agent.wire.messages import Value
 
 
 class Uplink:
-    """One gateway's way up; without a broker there is none, and that is no fault."""
+    """One gateway's way up; without a broker there is none, and that is no fault.
+
+    Args:
+        tls: folder with the certificate for ``mqtts``.
+    """
 
     def __init__(
         self,
@@ -26,6 +33,8 @@ class Uplink:
         guard: LocalClient | None,
         principal: Principal,
         clock: Clock,
+        *,
+        tls: Path,
     ) -> None:
         self._silence_ms = cabinet.site.fleet_silence_ms
         self._clock = clock
@@ -37,7 +46,7 @@ class Uplink:
             self._courier = Courier(
                 cabinet.site.city,
                 cabinet.site.gateway,
-                [broker_of(cabinet.broker)],
+                [broker_of(cabinet.broker, partial(read_context, tls))],
                 trust.signer,
                 lambda: trust.ring,
                 sources,

@@ -109,3 +109,13 @@ def real_broker(program: Path, folder: Path, issuer: Issuer) -> Iterator[RealBro
         yield broker
     finally:
         broker.stop()
+
+
+def certify_manager(issuer: Issuer, folder: Path, name: str = "control-room") -> None:
+    """A manager's ca.pem, fleet.pem and fleet.key in a folder."""
+    folder.mkdir(parents=True)
+    key = pki.new_key()
+    certificate = pki.manager_certificate(name, key.public_key(), issuer.authority, pki.utc_now())
+    authority.write_new(folder / "ca.pem", issuer.chain)
+    authority.write_new(folder / "fleet.pem", issuer.issue(certificate))
+    authority.write_key(folder / "fleet.key", key)

@@ -67,8 +67,16 @@ async def test_a_publish_ends_with_the_connection_not_with_its_timeout(tmp_path:
 async def test_a_server_that_talks_nonsense_is_a_transport_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.runtime.mqtt.ANSWER_TIMEOUT_S", 0.3)
     dice = random.Random(9)
+    talking: set[asyncio.Future[None]] = set()
 
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        talking.add(ended)
+        with contextlib.suppress(ConnectionError):  # The client may have had enough.
+            await talk(reader, writer)
+        ended.set_result(None)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         for part in (dice.choice((b"\x20\x03\x00\x00\x00", b"")), dice.randbytes(200)):
             writer.write(part)
@@ -88,6 +96,7 @@ async def test_a_server_that_talks_nonsense_is_a_transport_error(monkeypatch: py
         for _ in range(30):
             with pytest.raises(TransportError):
                 await use()
+        await asyncio.gather(*talking)
 
 
 async def test_the_will_is_said_when_the_process_dies(port: int) -> None:
