@@ -1,0 +1,229 @@
+"""``python -m tests.proof.mutants``: does any test notice when the kernel is wrong?
+
+One fault at a time is put into ``agent/safety``, in a forked process that has not loaded it yet, and the kernel's own
+tests run there until the first of them fails. A fault none of them notices is a survivor: either a test is missing, or
+nothing can tell the difference, and then ``docs/mutants.md`` says why.
+
+    python -m tests.proof.mutants --only junction         one file
+    python -m tests.proof.mutants --only observer --find started    those whose name holds a word
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tests.proof.mutation import Mutant, mutants_of, mutated
+from tests.proof.survivors import listed
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KERNEL = "agent/safety"
+TESTS = "tests/safety"
+REPORT = ROOT / "build/mutants/report.json"
+SCORE_MIN_PERCENT = 95.0
+PATIENCE = 4
+"""A mutant that runs this many times longer than all tests do has been noticed: it hangs."""
+SECONDS_MIN = 20.0
+KILLED, SURVIVED, HANGS = "killed", "survived", "hangs"
+EXIT_DONE, EXIT_SURVIVORS, EXIT_BROKEN = 0, 1, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Put every fault in, one by one."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.mutants", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", metavar="MODULE", help="one module of agent/safety, such as lease")
+    parser.add_argument("--find", default="", metavar="WORDS", help="only faults whose name holds these words")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once (default: all cores)")
+    parser.add_argument("--show", action="store_true", help="only list the faults, do not try them")
+    asked = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False)
+    chosen = [each for each in all_mutants(asked.only) if asked.find in str(each)]
+    if asked.show:
+        for mutant in chosen:
+            console.print(str(mutant), markup=False, soft_wrap=True)
+        return EXIT_DONE
+    _load_what_mutants_share()
+    started_s = time.monotonic()
+    if run_one(None, 600.0) != SURVIVED:
+        console.print("the tests fail without any fault put in; mend them first")
+        return EXIT_BROKEN
+    patience_s = max(SECONDS_MIN, PATIENCE * (time.monotonic() - started_s))
+    ended = _try_all(chosen, asked.jobs, patience_s, console)
+    return _tell(ended, console, time.monotonic() - started_s, is_whole=len(chosen) == len(all_mutants(None)))
+
+
+def all_mutants(modules: Sequence[str] | None) -> list[Mutant]:
+    """Every fault of the kernel, or of some of its modules."""
+    paths = sorted((ROOT / KERNEL).glob("*.py"))
+    return [
+        mutant
+        for path in paths
+        if modules is None or path.stem in modules
+        for mutant in mutants_of(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+    ]
+
+
+def _load_what_mutants_share() -> None:
+    """Load once what every child needs; never the kernel, which each child loads with its own fault."""
+    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_PROFILE": "mutants", "CAMPAIGN_CASES": "3000"}
+    for module in ("pytest", "pytest_asyncio.plugin", "pytest_timeout", "hypothesis.strategies", "hypothesis.stateful"):
+        importlib.import_module(module)
+    from hypothesis import Phase, settings
+
+    settings.register_profile(
+        "mutants", derandomize=True, deadline=None, database=None, phases=(Phase.explicit, Phase.generate)
+    )
+    for path in sorted((ROOT / "agent/model").glob("*.py")):
+        importlib.import_module(f"agent.model.{path.stem}".removesuffix(".__init__"))
+    assert not any(name.startswith("agent.safety") for name in sys.modules)
+
+
+@dataclass(slots=True)
+class _Child:
+    mutant: Mutant
+    until_s: float
+
+
+def _try_all(mutants: list[Mutant], jobs: int, patience_s: float, console: Console) -> list[tuple[Mutant, str]]:
+    ended: list[tuple[Mutant, str]] = []
+    waiting, running = list(reversed(mutants)), dict[int, _Child]()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("mutants", total=len(mutants))
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    mutant = waiting.pop()
+                    running[_fork(mutant)] = _Child(mutant, time.monotonic() + patience_s)
+                for mutant, how in _ended(running):
+                    ended.append((mutant, how))
+                    alive = sum(each == SURVIVED for _, each in ended)
+                    bar.update(task, advance=1, description=f"mutants, {alive} survive")
+                time.sleep(0.01)
+        finally:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
+    return ended
+
+
+def _ended(running: dict[int, _Child]) -> Iterator[tuple[Mutant, str]]:
+    for pid, child in list(running.items()):
+        is_late = time.monotonic() > child.until_s
+        if is_late:
+            os.kill(pid, signal.SIGKILL)
+        done, status = os.waitpid(pid, 0 if is_late else os.WNOHANG)
+        if done:
+            del running[pid]
+            how = HANGS if is_late else SURVIVED if status == 0 else KILLED
+            yield child.mutant, how
+
+
+def run_one(mutant: Mutant | None, patience_s: float) -> str:
+    """Try one fault, or none, and wait for the end."""
+    pid, until_s = _fork(mutant), time.monotonic() + patience_s
+    while time.monotonic() < until_s:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return KILLED if status else SURVIVED
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return HANGS
+
+
+def _fork(mutant: Mutant | None) -> int:
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        status = _run_tests(mutant)
+    finally:
+        os._exit(status)
+
+
+def _run_tests(mutant: Mutant | None) -> int:
+    import pytest
+
+    if mutant is not None:
+        sys.meta_path.insert(0, _Finder(mutant))
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    return int(
+        pytest.main(["-x", "-q", "--tb=no", "--assert=plain", "--rootdir", str(ROOT), *plugins, *_tests_for(mutant)])
+    )
+
+
+def _tests_for(mutant: Mutant | None) -> list[str]:
+    """The kernel's tests, those of the changed module first and the long ones last."""
+    stem = Path(mutant.path).stem if mutant else ""
+
+    def place(path: Path) -> tuple[bool, bool, str]:
+        return "campaign" in path.stem or "soundness" in path.stem, not stem or stem not in path.stem, path.name
+
+    return [str(path) for path in sorted((ROOT / TESTS).glob("test_*.py"), key=place)]
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, name: str, path: str, tree_order: int) -> None:
+        super().__init__(name, path)
+        self._order = tree_order
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = Path(self.path).read_text(encoding="utf-8")
+        return compile(mutated(source, self._order), self.path, "exec", dont_inherit=True)
+
+
+class _Finder:
+    """Finds the changed module before the import system finds the file."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._name = mutant.path.removesuffix(".py").replace("/", ".")
+        self._path, self._order = str(ROOT / mutant.path), mutant.order
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        return importlib.util.spec_from_file_location(name, self._path, loader=_Loader(name, self._path, self._order))
+
+
+def _tell(ended: list[tuple[Mutant, str]], console: Console, took_s: float, *, is_whole: bool) -> int:
+    counts = Counter(how for _, how in ended)
+    survivors = [mutant for mutant, how in ended if how == SURVIVED]
+    known = {row.name for row in listed(ROOT)}
+    unknown = [mutant for mutant in survivors if mutant.name not in known]
+    score = 100.0 * (len(ended) - len(survivors)) / max(1, len(ended))
+    for mutant in unknown:
+        console.print(f"survives: {mutant}", markup=False, soft_wrap=True)
+    if is_whole and (stale := known - {mutant.name for mutant in survivors}):
+        for name in sorted(stale):
+            console.print(f"listed as a survivor, and killed: {name}", markup=False, soft_wrap=True)
+    console.print(
+        f"{len(ended)} mutants, {counts[KILLED]} killed, {counts[HANGS]} hang, {len(survivors)} survive, "
+        f"{len(survivors) - len(unknown)} of them listed with a reason: {score:.1f} % noticed in {took_s:.0f} s"
+    )
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"name": mutant.name, "line": mutant.line, "ended": how} for mutant, how in ended]
+    REPORT.write_text(json.dumps({"score": score, "seconds": took_s, "mutants": rows}, indent=1), encoding="utf-8")
+    return EXIT_SURVIVORS if unknown or (is_whole and score < SCORE_MIN_PERCENT) else EXIT_DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
