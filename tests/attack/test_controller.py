@@ -16,6 +16,7 @@ from simulators.clock import ManualClock
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.snmp_message import decode, encode, integer
 from tests.attack.liar import HARMLESS, LIES, PATTERN, Relay, greens
+from tests.attack.referee import refereed
 from tests.guard.rig import FLASH, START_S, JunctionRig, furnish, home_folder
 
 J = "j-republique"
@@ -55,7 +56,8 @@ async def lying_rig() -> AsyncIterator[LyingRig]:
         rig.signals, rig.cabinet, rig.relay = signals, cabinet, relay
         await stack.enter_async_context(rig.guarding())
         rig.be_patient(True)
-        yield rig
+        with refereed(rig):
+            yield rig
 
 
 async def told(rig: JunctionRig, *kinds: str) -> list[str]:
