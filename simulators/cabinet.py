@@ -65,6 +65,7 @@ class LightingCabinet(Unit):
         self._heartbeat_s = 0.0
         self.watchdog_expired = False
         self._switches = {"door_open": False, "local_key": False, "power_cut": False, "earth_leakage": False}
+        self._switches["tag_out"] = False
 
     def _is(self, name: str) -> bool:
         return self._switches[name] or self.faults.on(name)
@@ -135,6 +136,7 @@ class LightingCabinet(Unit):
         flags = (self._is("door_open"), self._is("earth_leakage"), self.mains, self.photocell_dark)
         for address, flag in enumerate((*flags, not self.mains, self._is("local_key")), start=24):
             discretes[address] = int(flag)
+        discretes[30] = int(self._switches["tag_out"])
         uptime_s = int(self._now_s)
         inputs[0], inputs[1] = min(self.lux, 0xFFFF), self._temperature_dc & 0xFFFF
         inputs[2], inputs[3] = uptime_s >> 16 & 0xFFFF, uptime_s & 0xFFFF
@@ -187,7 +189,7 @@ class LightingCabinet(Unit):
             raise ModbusRefusal(ExceptionCode.ILLEGAL_VALUE)
 
     def stimulate(self, stimulus: Mapping[str, Any]) -> None:
-        """Know ``lux``, ``temperature_c``, ``door_open``, ``local_key``, ``power_cut``, ``earth_leakage``, ``override_N``."""
+        """Know ``lux``, ``temperature_c``, ``door_open``, ``local_key``, ``power_cut``, ``earth_leakage``, ``tag_out``, ``override_N``."""
         for name, value in stimulus.items():
             if name == "lux":
                 self.lux = round(require_number(name, value, 0, 100_000))

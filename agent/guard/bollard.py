@@ -70,6 +70,7 @@ class BollardGuard(Guarded):
         """What the kernel must know beside the observation."""
         return Standing(
             mode=self.mode(),
+            local=self.local(),
             latch=self.latch,
             presence=self.surroundings.presence,
             fault_seen_at_ms=self.fault_seen_at_ms(),

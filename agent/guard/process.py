@@ -93,8 +93,8 @@ class Guard:
         inputs = self._cabinet.presence
         if inputs is None:
             return None
-        unit = self._unit(inputs.link).narrowed((inputs.door_open, inputs.local_key))
-        return PresenceWatch(inputs, unit, self.surroundings, self._clock)
+        unit = self._unit(inputs.link).narrowed(inputs.points)
+        return PresenceWatch(inputs, unit, self.surroundings, self.records)
 
     def _guarded(self) -> Iterator[tuple[EquipmentId, Guarded]]:
         for equipment in self._cabinet.site.equipment.values():

@@ -9,7 +9,7 @@ from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.safety.budget import spend
 from agent.safety.case import PRESENCE_AGE_MS_MAX
-from agent.safety.mode import Mode, ModeEntry, worst
+from agent.safety.mode import Mode, ModeEntry
 from agent.safety.standing import Spent
 from agent.wire.errors import TopicError
 from agent.wire.leadership import Leadership
@@ -35,6 +35,8 @@ class Surroundings:
         self.presence: Presence | None = None
         self.uncommissioned = ""
         self._key_turned_at_ms: int | None = None
+        self._has_tag_switch = False
+        self._untagged_at_ms: int | None = None
         self.spent: Spent = ()
         self._flash_at_ms: dict[EquipmentId, int] = {}
 
@@ -57,6 +59,14 @@ class Surroundings:
         self.presence = presence
         if presence is not None:
             self._key_turned_at_ms = presence.at_ms if presence.local_key else None
+
+    def expect_tag(self) -> None:
+        """This cabinet has a tag-out switch: it counts as locked until it is read as free, and when it falls silent."""
+        self._has_tag_switch = True
+
+    def see_tag(self, is_out: bool, at_ms: int) -> None:
+        """Take a reading of the tag-out switch."""
+        self._untagged_at_ms = None if is_out else at_ms
 
     def fleet_message(self, topic_text: str, sealed: bytes) -> Ack | None:
         """Take a fleet message; return it if it is an ack for this gateway.
@@ -86,16 +96,17 @@ class Surroundings:
         since_ms = self.started_ms if heard_at_ms is None else heard_at_ms
         return "silent" if self._clock.now_ms() - since_ms > self._site.fleet_silence_ms else "up"
 
-    def mode(self) -> ModeEntry:
-        """The worst mode that holds for the whole cabinet."""
-        return worst(self._entries())
-
-    def _entries(self) -> Iterator[ModeEntry]:
+    def modes(self) -> Iterator[ModeEntry]:
+        """Every mode that holds for the whole cabinet, and why."""
         if self.uncommissioned:
             cause = f"site not commissioned: {self.uncommissioned}"
             yield ModeEntry(Mode.HELD, cause, "armoire commission sign, then restart", "SR-30")
-        turned_at_ms = self._key_turned_at_ms
-        if turned_at_ms is not None and self._clock.now_ms() - turned_at_ms <= PRESENCE_AGE_MS_MAX:
+        now_ms = self._clock.now_ms()
+        untagged_at_ms, turned_at_ms = self._untagged_at_ms, self._key_turned_at_ms
+        if self._has_tag_switch and (untagged_at_ms is None or now_ms - untagged_at_ms > PRESENCE_AGE_MS_MAX):
+            cause = "the cabinet is tagged out, or its tag-out switch cannot be read"
+            yield ModeEntry(Mode.LOCAL, cause, "taking the lock out of the tag-out switch")
+        if turned_at_ms is not None and now_ms - turned_at_ms <= PRESENCE_AGE_MS_MAX:
             yield ModeEntry(Mode.LOCAL, "the local key is turned at the cabinet", "turning the key back")
         if self.fleet == "silent":
             yield ModeEntry(Mode.AUTONOMOUS, "SR-11: the fleet is silent", "the fleet's next signed state")

@@ -56,11 +56,18 @@ class PresenceInputs:
     Args:
         door_open: name of the profile's point that is true while the door is open.
         local_key: name of the profile's point that is true while the key is turned to local.
+        tag_out: name of the point that is true while somebody's lock is in the tag-out switch; empty if there is none.
     """
 
     link: ModbusLink
     door_open: str
     local_key: str
+    tag_out: str = ""
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return tuple(name for name in (self.door_open, self.local_key, self.tag_out) if name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,12 @@ def _read_guard(table: Table | None) -> OfGuard:
         expected = "the name of a point of the profile (a-z 0-9 _)"
         door_open = inputs.matching("door_open", POINT_NAME, expected)
         local_key = inputs.matching("local_key", POINT_NAME, expected)
-        presence = PresenceInputs(read_modbus_keys(inputs), door_open, local_key)
+        tag_out = inputs.matching("tag_out", POINT_NAME, expected, "")
+        presence = PresenceInputs(read_modbus_keys(inputs), door_open, local_key, tag_out)
         if door_open == local_key != "":
             inputs.note("local_key", f"the same point as door_open, {shown(local_key)}")
+        if tag_out and tag_out in (door_open, local_key):
+            inputs.note("tag_out", f"the same point as another, {shown(tag_out)}")
         inputs.end()
     table.end()
     return observe_ms, presence, realtime, priority, state

@@ -55,7 +55,7 @@ def fleet_is_heard(case: AnyCase) -> Refused | None:
 
 def nobody_works_there(case: AnyCase, _seen: Observed) -> Refused | None:
     """SR-29: while somebody works at the equipment, only a technician moves it."""
-    mode = case.standing.mode
+    mode = case.standing.local or case.standing.mode
     if mode.mode is Mode.LOCAL and case.command.origin.role is not Role.TECHNICIAN:
         return Refused("SR-29", f"somebody works there: {mode.cause}; cleared by {mode.cleared_by}")
     return None

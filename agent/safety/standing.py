@@ -28,7 +28,7 @@ class Standing:
     """What holds at one piece of equipment now. Times are monotonic milliseconds.
 
     Args:
-        mode: the worst mode that holds there.
+        mode: the worst mode that holds there. local: why it is in LOCAL, also where a worse mode hides that (SR-29).
         latch: its latched fault.
         presence: the newest reading of cabinet door and local key; None if there is none to read.
         flash_requested_at_ms: when flash was last requested, by whomever (SR-14).
@@ -44,3 +44,4 @@ class Standing:
     fault_seen_at_ms: int | None = None
     spent: Spent = ()
     default_secret: str = ""
+    local: ModeEntry | None = None

@@ -1,6 +1,11 @@
 """Somebody with the key at the cabinet: everything under guard there is in local mode."""
 
-from tests.guard.rig import junction_rig
+from pathlib import Path
+
+from agent.model.identity import EquipmentId
+from agent.safety.latch import Latch
+from agent.wire.demotrust import sign_demo_site
+from tests.guard.rig import UNIX_MS, bollard_rig, junction_rig
 
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 300}
@@ -36,3 +41,59 @@ async def test_sr_29_one_lost_reading_of_the_key_does_not_end_local() -> None:
         assert (await rig.view(J)).mode == "local"
         await rig.run(3)
         assert (await rig.view(J)).mode == "supervised"  # It is not known any more.
+
+
+def with_tag_switch(site: Path) -> None:
+    """Let the site's guard read the tag-out switch, and sign the site anew."""
+    text = site.read_text()
+    site.write_text(text.replace('local_key = "key_local"', 'local_key = "key_local"\ntag_out = "tag_out"', 1))
+    sign_demo_site(site.parent / "trust", site, UNIX_MS)
+
+
+async def test_sr_29_a_tagged_out_cabinet_is_left_to_technicians_until_the_lock_is_taken_out_over_restarts_too() -> (
+    None
+):
+    async with junction_rig(before=with_tag_switch) as rig:
+        await rig.hear_fleet()
+        await rig.run(1)
+        assert (await rig.view(J)).mode == "supervised"
+        assert (await rig.ask(rig.people.alice, J, "select-plan", PLAN_2)).ended == "done"
+        rig.cabinet.set(tag_out=True)
+        await rig.run(25)
+        assert rig.patterns == [2, 0]  # The operator's lease was not refreshed.
+        outcome = await rig.ask(rig.people.alice, J, "select-plan", PLAN_2)
+        assert (outcome.ended, outcome.rule) == ("refused", "SR-29")
+        await rig.vanish()
+        async with rig.guarding():
+            assert (await rig.view(J)).mode == "local"  # Before anything was read.
+            await rig.hear_fleet()
+            await rig.run(1)
+            view = await rig.view(J)
+            assert (view.mode, view.cleared_by) == ("local", "taking the lock out of the tag-out switch")
+            rig.cabinet.set(tag_out=False)
+            await rig.run(1)
+            assert (await rig.view(J)).mode == "supervised"
+            assert [entry.kind for entry in await rig.log("tag.out", "tag.in")] == ["tag.out", "tag.out", "tag.in"]
+
+
+async def test_sr_29_a_tag_out_switch_that_falls_silent_counts_as_locked() -> None:
+    async with junction_rig(before=with_tag_switch) as rig:
+        assert (await rig.view(J)).mode == "local"
+        await rig.run(1)
+        assert (await rig.view(J)).mode == "supervised"
+        rig.cabinet.fault("exception")
+        await rig.run(2)
+        assert (await rig.view(J)).mode == "supervised"
+        await rig.run(3)
+        assert (await rig.view(J)).mode == "local"
+
+
+async def test_sr_29_a_latched_fault_does_not_hide_that_somebody_works_there() -> None:
+    async with bollard_rig() as rig:
+        name = "bollard-rameau"
+        await rig.run(3)
+        rig[name].records.hold(Latch(EquipmentId(name), "SR-24", "a green lamp", UNIX_MS, flash_requested=False))
+        assert (await rig.ask(rig.people.alice, name, "lower")).rule == ""
+        rig.guard.surroundings.expect_tag()
+        assert (await rig.view(name)).mode == "held"
+        assert (await rig.ask(rig.people.alice, name, "lower")).rule == "SR-29"

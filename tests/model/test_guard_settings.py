@@ -34,3 +34,27 @@ def test_what_is_wrong_is_named(line: str, problem: str) -> None:
     with pytest.raises(SiteFileError) as refused:
         read_cabinet(f"{SMALLEST}[guard]\n{line}\n", "site.toml")
     assert refused.value.problems == (f"site.toml: guard.{problem}",)
+
+
+PRESENCE = """
+[guard.presence]
+address = "127.0.0.1:5020"
+unit = 1
+profile = "cabinet-ref"
+door_open = "door_open"
+local_key = "key_local"
+"""
+
+
+def test_a_tag_out_switch_is_one_more_point() -> None:
+    presence = read_cabinet(f'{SMALLEST}{PRESENCE}tag_out = "tag_out"\n', "site.toml").presence
+    assert presence is not None
+    assert presence.points == ("door_open", "key_local", "tag_out")
+    without = read_cabinet(SMALLEST + PRESENCE, "site.toml").presence
+    assert without is not None
+    assert without.points == ("door_open", "key_local")
+
+
+def test_one_point_cannot_be_two() -> None:
+    with pytest.raises(SiteFileError, match='tag_out: the same point as another, "key_local"'):
+        read_cabinet(f'{SMALLEST}{PRESENCE}tag_out = "key_local"\n', "site.toml")
