@@ -18,7 +18,7 @@ SAMPLE_MS = 100
 """As often as the guard looks."""
 SAMPLES = 30_000
 """Fifty minutes of signals."""
-WALK_STEPS = 600
+WALK_STEPS = 200
 SEED = 1
 FLASH_CHANCE, FLASH_END_CHANCE, REQUEST_CHANCE = 0.01, 0.2, 0.1
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from agent.commission.auditor import Auditor, Breach
 from agent.commission.controller import STEP_MS_MIN, Controller, step_ms_of
-from agent.commission.crosscheck import watched
+from agent.commission.crosscheck import SAMPLES, watched
 from agent.commission.plausibility import Finding, findings_of, notes_of
 from agent.commission.response import NEVER, WAIT_MS_MAX, slowest, walk
 from agent.commission.search import STATES_MAX, Progress, Searched, search
@@ -116,14 +116,23 @@ def report_on(cabinet: Cabinet, prover: JunctionProver) -> Report:
     return Report(findings_of(cabinet), tuple(notes_of(cabinet)), tuple(prover(each) for each in junctions))
 
 
-def prove(junction: Junction, progress: Progress = lambda _states: None, states_max: int = STATES_MAX) -> JunctionProof:
-    """Search every state of a junction, ask the solver, and hold the observer against both."""
+def prove(
+    junction: Junction,
+    progress: Progress = lambda _states: None,
+    states_max: int = STATES_MAX,
+    samples: int = SAMPLES,
+) -> JunctionProof:
+    """Search every state of a junction, ask the solver, and hold the observer against both.
+
+    Args:
+        states_max: a junction with more is proven pair by pair. samples: how much the observer is shown.
+    """
     step_ms = step_ms_of(junction)
     if step_ms < STEP_MS_MIN or not _is_searchable(junction):
         return JunctionProof(junction.id, "none", step_ms, len(junction.stages))
     stages = stages_of(junction)
     opinion = second_opinion(junction)
-    proof = _whole(junction, stages, step_ms, progress, states_max) if stages.are_all else None
+    proof = _whole(junction, stages, step_ms, progress, states_max, samples) if stages.are_all else None
     proof = proof or _pairs(junction, stages, step_ms, progress, states_max)
     proof = replace(proof, opinion=opinion)
     return replace(proof, disagreement=proof.disagreement or _disagreement(proof))
@@ -137,7 +146,7 @@ def _is_searchable(junction: Junction) -> bool:
 
 
 def _whole(
-    junction: Junction, stages: Stages, step_ms: int, progress: Progress, states_max: int
+    junction: Junction, stages: Stages, step_ms: int, progress: Progress, states_max: int, samples: int
 ) -> JunctionProof | None:
     """Search the junction as a whole; None if it has too many states."""
     controller = Controller(junction, step_ms)
@@ -149,7 +158,7 @@ def _whole(
         trace = trace_of(junction, controller, searched.trace, searched.breach.text)
         return replace(proof, breach=searched.breach, trace=trace)
     proof = _answered(junction, searched, stages, proof)
-    seen = watched(junction, searched, stages)
+    seen = watched(junction, searched, stages, samples)
     if seen.trips:
         reason = f"the observer says of lawful signals: {seen.trips[0].rule}: {seen.trips[0].reason}"
         return replace(proof, disagreement=reason, trace=trace_of(junction, controller, seen.trace, reason))
@@ -221,5 +230,5 @@ def _disagreement(proof: JunctionProof) -> str:
     if found and proof.opinion.answer is Answer.SAFE:
         return f"the search found {proof.breach.property if proof.breach else ''}, and z3 says there is no such trace"
     if proof.breach is None and proof.opinion.answer is Answer.UNSAFE:
-        return "the search found nothing, and z3 found times that are unsafe"
+        return "these stages never show it, and z3 found times that keep every number and are unsafe"
     return ""

@@ -52,8 +52,8 @@ def second_opinion(junction: Junction) -> Opinion:
         import z3
     except ImportError:
         return Opinion(Answer.NOT_ASKED, "z3 is not installed: pip install armoire[commission]")
+    z3.set_param("timeout", TIMEOUT_MS)
     solver = z3.Solver()
-    solver.set(timeout=TIMEOUT_MS)
     starts = {
         (group.number, k): z3.Int(f"start_{group.number}_{k}") for group in junction.groups for k in range(GREENS)
     }
