@@ -33,6 +33,7 @@ from agent.runtime.recorder import Recorder
 from agent.runtime.routing import Router
 from agent.runtime.segment import SegmentControl
 from agent.runtime.uplink import Uplink
+from agent.wire.commissioning import why_unsigned
 from agent.wire.errors import TrustError
 from agent.wire.gate import CommandGate, Nonces
 from agent.wire.local import Status
@@ -77,6 +78,7 @@ class Agent:
             else None
         )
         executor = AgentExecutor(self._site, self.segments, self.table, journal, self.recorder, clock)
+        self._unsigned = why_unsigned(trust.ring, cabinet, home) if self.segments else ""
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
         self.gatekeeper = Gatekeeper(self._site.city, self._site.gateway, gate, trust.signer, executor, clock)
         router = Router(self._site, self.gatekeeper, self.guard)
@@ -153,6 +155,9 @@ class Agent:
             warnings.append("the guard does not answer; controllers and bollards run by themselves")
         if (damage := self._journal.damage) is not None:
             text = f"the journal was damaged and begun anew; the old one is {damage.aside.name}: {damage.reason}"
+            warnings.append(fitting_text(text))
+        if self._unsigned:
+            text = f"the floors of the lighting are not commissioned: {self._unsigned}; they are kept as the file has them"
             warnings.append(fitting_text(text))
         if self.recorder.is_failing:
             warnings.append("the disk takes no records; they wait in memory, and commands are refused")
