@@ -136,6 +136,15 @@ def open_facts(ring: KeyRing, cabinet: Cabinet, home: Path) -> Commissioned:
     return open_sealed(ring, cabinet, home, _bytes(signature_path(home, cabinet), SIGNATURE_BYTES_MAX))
 
 
+def why_unsigned(ring: KeyRing, cabinet: Cabinet, home: Path) -> str:
+    """Why the facts are not the signed ones, for a sentence; empty if they are."""
+    try:
+        open_facts(ring, cabinet, home)
+    except CommissioningError as error:
+        return str(error)
+    return ""
+
+
 def open_sealed(ring: KeyRing, cabinet: Cabinet, home: Path, sealed: bytes) -> Commissioned:
     """Check a signature that is not in its place yet; otherwise ``open_facts``."""
     try:
