@@ -242,7 +242,8 @@ async def test_sr_24_a_green_lamp_beside_a_bollard_that_is_not_down_latches_unti
         rig.bollards.set(1, door_open=True, local_key=True)
         await rig.run(1)
         assert (await rig.ask(rig.people.technician, B, "reset")).rule == "SR-13"
-        assert (await rig.ask(rig.people.alice, B, "lower")).ended == "done"  # The safe direction stays open.
+        assert (await rig.ask(rig.people.alice, B, "lower")).rule == "SR-29"  # Somebody works there.
+        assert (await rig.ask(rig.people.technician, B, "lower")).ended == "done"  # The safe direction stays open.
         await rig.run_until(lambda: rig.bollards.plcs[UNIT].state()["state"] == "DOWN", 10)
         await rig.run(5)
         assert (await rig.ask_at_once(rig.people.technician, B, "reset")).rule == "SR-13"
