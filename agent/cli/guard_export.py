@@ -80,7 +80,7 @@ def _write(records: GuardRecords, target: BinaryIO) -> Writer:
 
 
 def _header(records: GuardRecords, batch: Batch) -> Header:
-    path = records.gateway.state / KEYS_FILE
+    path = records.folder / KEYS_FILE
     try:
         sealed = read_bytes(path)
         return Header(SCHEMA, unvouched(sealed).city, batch.gateway, STREAM, sealed)

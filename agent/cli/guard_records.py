@@ -1,11 +1,14 @@
 """The guard's sealed records: from the guard itself, or with the guard down from its database, which is only read."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from agent.cli.ending import FailedError, UnreachableError
 from agent.cli.gateway import Gateway, expect
+from agent.cli.link import Link
 from agent.cli.words import clean, sentence
 from agent.ledger.at_rest import LedgerAtRest
 from agent.ledger.errors import LedgerBusyError, LedgerError
@@ -32,8 +35,19 @@ class GuardRecords:
     is_at_rest: bool = False
 
     @property
+    def folder(self) -> Path:
+        """Where the guard keeps its socket and its records: its own folder beside the agent's, if it has one."""
+        own = self.gateway.state.with_name(f"{self.gateway.state.name}-guard")
+        is_shared = os.path.lexists(self.gateway.state / "guard.sock") or (self.gateway.state / LEDGER_FILE).exists()
+        return own if not is_shared and own.is_dir() else self.gateway.state
+
+    @property
+    def _guard(self) -> Link:
+        return Link("guard", self.folder / "guard.sock")
+
+    @property
     def _ledger(self) -> LedgerAtRest:
-        return LedgerAtRest(self.gateway.state / LEDGER_FILE)
+        return LedgerAtRest(self.folder / LEDGER_FILE)
 
     def log(self, equipment: str, since_ms: int, limit: int) -> list[LogEntry]:
         """The newest events, newest last.
@@ -43,7 +57,7 @@ class GuardRecords:
         """
         try:
             asked = GUARD_LOG_MAX if since_ms else limit
-            reply = expect(self.gateway.link("guard").ask(GetLog(equipment, asked)), LogIs, "guard")
+            reply = expect(self._guard.ask(GetLog(equipment, asked)), LogIs, "guard")
         except UnreachableError as error:
             return self._rest(error, lambda: self._ledger.log(STREAM, equipment, since_ms, limit))
         entries = [each for each in reply.entries if each.stream == STREAM]
@@ -55,7 +69,7 @@ class GuardRecords:
     def city(self) -> str:
         """The city as the guard says, empty if it is down."""
         try:
-            return expect(self.gateway.link("guard").ask(GetStatus()), Status, "guard").city
+            return expect(self._guard.ask(GetStatus()), Status, "guard").city
         except UnreachableError:
             return ""
 
@@ -83,7 +97,7 @@ class GuardRecords:
         if self.is_at_rest:
             return self._page_at_rest(after)
         try:
-            reply = self.gateway.link("guard").ask(GetSafetyPage(after, PAGE_LINKS))
+            reply = self._guard.ask(GetSafetyPage(after, PAGE_LINKS))
         except UnreachableError as error:
             if after:
                 raise

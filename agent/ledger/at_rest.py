@@ -59,8 +59,11 @@ class LedgerAtRest:
         return self._read(read)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        if not self._path.is_file():
-            raise LedgerError(f"there is no {self._path}")
+        try:
+            if not self._path.is_file():
+                raise LedgerError(f"there is no {self._path}")
+        except OSError as error:
+            raise LedgerError(f"{self._path} cannot be read: {error.strerror}") from error
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         try:
             with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)) as database:

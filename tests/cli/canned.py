@@ -222,7 +222,8 @@ class Executor:
             return self.forward.submit(sealed)  # Unread: each process has a gate and a nonce of its own.
         topic = down(CITY, GATEWAY, "cmd")
         try:
-            end = self.gate.admit(sealed, topic, self.counters, 0, NOW_MS, ClockQuality.NETWORK)
+            now_ms = time.time_ns() // 1_000_000  # A command is good for seconds only.
+            end = self.gate.admit(sealed, topic, self.counters, 0, now_ms, ClockQuality.NETWORK)
         except (WireError, TrustError) as error:
             return Failed(f"not believed: {error}; {NOTHING_SENT}")
         match end:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -213,6 +214,22 @@ def test_a_guard_that_hangs_is_not_read_behind_its_back(
         said = type_("guard log")
         assert said.exit == 6
         assert "the guard has no socket" in said.err
+
+
+def test_a_guard_with_a_folder_of_its_own_is_found_beside_the_agents(
+    type_: Type, state: Path, sealed: Path, keys: Path, tmp_path: Path
+) -> None:
+    own = state.with_name(f"{state.name}-guard")
+    own.mkdir()
+    try:
+        sealed.rename(own / sealed.name)
+        keys.rename(own / "keys")
+        assert "latch.set" in type_("guard log").out
+        file = tmp_path / "box.bin"
+        assert export(type_, file).exit == 0
+        assert type_("guard verify", str(file)).exit == 0
+    finally:
+        shutil.rmtree(own)
 
 
 @pytest.mark.parametrize("spoil", ["garbage", "layout", "torn"])
