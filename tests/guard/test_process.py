@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent.process.client import LocalClient
 from agent.wire.local import GetEquipment, GetStatus
 from tests.guard.living import launch, living_guard
 from tests.guard.rig import FLASH, junction_rig
@@ -58,6 +59,19 @@ async def test_after_kill_9_under_a_lease_the_next_start_holds_nothing_and_the_c
         await guard.start()
         assert (await guard.view()).holding == ""
         assert guard.patterns == [2]
+
+
+async def test_a_guard_with_a_folder_of_its_own_leaves_nothing_in_the_agents() -> None:
+    async with living_guard() as guard:
+        own, shared = guard.site.parent / "own", guard.site.parent / "state"
+        own.mkdir(mode=0o750)
+        (shared / "keys").rename(own / "keys")
+        guard.site.write_text(guard.site.read_text().replace("[guard]\n", '[guard]\nstate = "own"\n', 1))
+        guard.client = LocalClient(own / "guard.sock")
+        await guard.start()
+        assert (await guard.ask("select-plan", PLAN_2)).ended == "done"  # It is no fact that anybody signs.
+        assert (own / "guard.db").exists()
+        assert list(shared.iterdir()) == []
 
 
 async def test_a_second_guard_on_the_same_ledger_refuses_to_start() -> None:
