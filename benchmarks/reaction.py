@@ -31,7 +31,7 @@ METHOD = (
     '(SCHED_FIFO 10, memory locked); *ordinary*: with `realtime = "off"`. *Busy*: two processes spin on the two cores '
     f"meanwhile, at ordinary priority. The simulated controllers stand for other machines and run at SCHED_FIFO {PRIORITY}, "
     "so that what is measured is the guard's waiting and not theirs. *Late ticks* and memory are the guard's own figures "
-    "and `/proc`, over a minute with one junction, or with three Modbus bollards and no SNMP; MB are 10⁶ bytes."
+    "and `/proc`, over a minute with one junction, or with three Modbus bollards and no SNMP; `MALLOC_ARENA_MAX=1` as in its systemd unit; MB are 10⁶ bytes."
 )
 
 

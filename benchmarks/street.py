@@ -240,6 +240,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--junctions", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
+    os.environ["MALLOC_ARENA_MAX"] = "1"  # As the guard's systemd unit has it.
     with suppress(PermissionError):  # Then it competes like everything else, and the table says so.
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     street = Street(asked.folder, asked.realtime, asked.seed)

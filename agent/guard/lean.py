@@ -3,7 +3,7 @@
 It opens no TLS connection (cabinet devices speak none, and its own door is a unix socket), so nothing of libssl and
 libcrypto need be in the one process that must not fail: 5 MB less to lock into memory, and as much less code that could
 be wrong. Python provides for a build without them: asyncio and hashlib then do without, and SHA-256 is Python's own C.
-Signatures are not concerned: they are those of ``cryptography``, which carries its own code.
+Signatures are not concerned: they are those of ``cryptography``, which carries its own code. Of pymodbus the half that answers instead of asking stays out as well.
 """
 
 import sys
@@ -37,7 +37,12 @@ def leave_out() -> bool:
     import asyncio  # noqa: F401 - finds no ssl, and remembers that
 
     # pymodbus, unlike asyncio, cannot be imported without these names.
-    stand_in = ModuleType("ssl")
-    vars(stand_in).update(SSLContext=_NoTls, PROTOCOL_TLS_CLIENT=0, SSLWantReadError=BlockingIOError)
-    sys.modules["ssl"] = stand_in
+    _stand_in("ssl", SSLContext=_NoTls, PROTOCOL_TLS_CLIENT=0, SSLWantReadError=BlockingIOError)
+    _stand_in("pymodbus.datastore", ModbusServerContext=object)  # Only ever named, in what a server would call.
     return True
+
+
+def _stand_in(name: str, **attributes: object) -> None:
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    sys.modules[name] = module

@@ -82,6 +82,7 @@ async def test_a_guard_of_bollards_loads_no_snmp_either() -> None:
     assert roots(modules) & (NEVER | {"pysnmp", "pyasn1"}) == set()
     assert "cryptography.hazmat.primitives.serialization" not in modules  # 1.4 MB to read a key of 48 bytes.
     assert "pymodbus" in roots(modules)
+    assert "pymodbus.datastore.context" not in modules
 
 
 async def test_armoire_guard_becomes_that_lean_process_and_stays_under_its_own_number() -> None:
