@@ -31,7 +31,7 @@ SUFFIX = ".sig"
 NOT_SAFETY = frozenset({"id", "name", "position", "read_community", "write_community"})
 """Fields that no rule rests on, and passwords, which are to be changed often."""
 
-Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
 
 class Signed(Struct, array_like=True, frozen=True):
@@ -187,7 +187,7 @@ def _plain(value: object) -> Plain:
     match value:
         case Enum():
             return _plain(value.value)
-        case None | bool() | str() | int():
+        case None | bool() | str() | int() | float():
             return value
         case Mapping():
             pairs: list[Plain] = [[_plain(key), _plain(each)] for key, each in value.items()]
