@@ -35,6 +35,9 @@ app = App(
 )
 app.command("fleet.cli_ca:app", name="ca")
 app.command("fleet.cli_broker:app", name="broker")
+app.command("fleet.cli_enrolment:app", name="enrolment")
+app.command("fleet.cli_keys:app", name="keys")
+app.command("fleet.cli_audit:app", name="audit")
 
 
 @app.command(
@@ -49,6 +52,8 @@ def serve(
     fleet: str = "control-room",
     listen: Annotated[bool, Parameter(negative="")] = False,
     name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    ca: Path | None = None,
+    ca_passphrase_file: Path | None = None,
 ) -> int:
     """Run the manager until SIGTERM or Ctrl-C.
 
@@ -71,9 +76,14 @@ def serve(
         Let other machines connect. Only behind a proxy that asks for a login.
     name
         With --listen: a host name the console is opened under; may be given several times.
+    ca
+        Folder of the certificate authority (armoire-fleet ca); without it no gateway can join here.
+    ca_passphrase_file
+        File of mode 0600 whose first line opens the authority's issuing key.
     """
     import asyncio
 
+    from fleet.authority import read_passphrase
     from fleet.server import Settings, log_to_stderr
     from fleet.server import serve as run
 
@@ -83,7 +93,8 @@ def serve(
     if not is_id(fleet):  # It becomes part of topics and client ids, like every id of a site file.
         return _say(f"--fleet: expected 1..40 characters a-z, 0-9 and -, found {fleet[:60]!r}", USAGE)
     log_to_stderr()
-    settings = Settings(dir, trust or dir, fleet, broker, host.strip("[]"), int(port), listen, name)
+    passphrase = read_passphrase(ca_passphrase_file)
+    settings = Settings(dir, trust or dir, fleet, broker, host.strip("[]"), int(port), listen, name, ca, passphrase)
     asyncio.run(run(settings))
     return 0
 

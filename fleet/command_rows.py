@@ -32,12 +32,14 @@ class Conclusion:
         is_new: the first time this result is seen.
         is_late: it came after we had given up on it.
         is_contradicting: by a process that does not judge commands to that equipment. It ends nothing.
+        is_kept: the result was stored by this; False if it was held already.
     """
 
     command: CommandAnswer | None
     is_new: bool
     is_late: bool = False
     is_contradicting: bool = False
+    is_kept: bool = True
 
 
 def conclude(
@@ -57,7 +59,7 @@ def conclude(
         .where(results.gateway == outcome.gateway, results.command_id == outcome.command_id, results.kid == kid)
     ).scalar()
     if known:
-        return Conclusion(None, is_new=False)
+        return Conclusion(None, is_new=False, is_kept=False)
     row = (outcome.gateway, outcome.command_id, kid, outcome.ended, now_ms, sealed)
     add_rows(connection, schema.results, [row])
     if not is_executors:

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from agent.model.command import CommandClass
 from agent.model.identity import CityId, GatewayId
 from agent.wire import envelope, topics
+from agent.wire.fleetlog import APPROVED, ASKED, ISSUED, other_entry
 from agent.wire.messages import SCHEMA, CommandMessage, encode
 from agent.wire.verbs import class_of
 from fleet import command_rows
@@ -63,6 +64,7 @@ class Commands:
     Args:
         transact: runs work in the writer's thread.
         told: called with each step a command takes here.
+        log: adds an entry about a subject to the manager's log; called inside ``transact``.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Commands:
         transact: "Transact",
         told: Callable[[CommandAnswer], None],
         unix_ms: Callable[[], int],
+        log: Callable[[bytes, str], object] = lambda _entry, _subject: None,
     ) -> None:
         self._city = city
         self.operators = operators
@@ -80,6 +83,7 @@ class Commands:
         self._transact = transact
         self._told = told
         self._unix_ms = unix_ms
+        self._log = log
         self._open: dict[str, CommandAnswer] = {}
         self._counters: dict[str, int] = {}
         self._waiting: dict[str, asyncio.Event] = {}
@@ -130,9 +134,14 @@ class Commands:
                 not_after_ms=now_ms + APPROVAL_MS,
                 reason=f"{request.verb} needs a second person: another operator must approve it within 5 minutes",
             )
+
+            def work(connection: Connection) -> None:
+                command_rows.add(connection, command, b"")
+                self._logged(ASKED, command, operator.name, _asked_bytes(command))
+
             async with self._turn:
                 self._check_room()
-                await self._stored(lambda connection: command_rows.add(connection, command, b""))
+                await self._stored(work)
                 self._note(command)
             return command
         return await self._send(command, (operator,), is_new=True)
@@ -203,8 +212,12 @@ class Commands:
                 command_rows.raise_counter(connection, kid, counter)
                 if is_new:
                     command_rows.add(connection, command, sealed)
-                    return True
-                return command_rows.change(connection, command, AWAITING, sealed)
+                elif not command_rows.change(connection, command, AWAITING, sealed):
+                    return False
+                for name in command.approvers:
+                    self._logged(APPROVED, command, name, sealed)
+                self._logged(ISSUED, command, kid, sealed, counter)
+                return True
 
             try:
                 is_written = await self._stored(work)
@@ -224,6 +237,19 @@ class Commands:
                 ending, state = (UNKNOWN, "not confirmed") if error.status == 504 else (FAILED, "nothing was sent")
                 return await self._end(command, ending, str(error), state)
         return command
+
+    def _logged(self, kind: str, command: CommandAnswer, who: str, sealed: bytes, number: int = 0) -> None:
+        """In the writer's thread, in the transaction of what it speaks of."""
+        entry = other_entry(
+            kind,
+            self._unix_ms(),
+            envelope.digest(sealed),
+            gateway=command.gateway,
+            name=command.command_id,
+            number=number,
+            who=who,
+        )
+        self._log(entry, command.command_id)
 
     def _sealed(self, command: CommandAnswer, signers: tuple[Operator, ...], counter: int, nonce: bytes) -> bytes:
         message = CommandMessage(
@@ -329,6 +355,11 @@ def _check_args(request: CommandRequest) -> None:
         msgspec.msgpack.encode(request.args)
     except (OverflowError, ValueError) as error:
         raise AskError(400, f"args: {error}: a number must fit into 64 bits") from error
+
+
+def _asked_bytes(command: CommandAnswer) -> bytes:
+    """What the log's digest of a request nobody has signed yet is over."""
+    return msgspec.msgpack.encode([command.gateway, command.equipment, command.verb, command.args])
 
 
 def _executor(gateway: Gateway, equipment: str) -> str:

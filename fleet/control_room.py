@@ -29,6 +29,7 @@ from fleet.answers import (
 )
 from fleet.broadcast import Broadcast
 from fleet.changes import Change
+from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
 from fleet.engine import add_rows
 from fleet.errors import AskError, FolderError, StoreError
@@ -88,8 +89,16 @@ class ControlRoom:
         self.terms = Terms(term, self.writer.transact, self.ingest)
         self.broadcast = Broadcast()
         self.commands = Commands(
-            self.city, trust.operators, self.registry, self.writer.transact, self.broadcast.command, unix_ms
+            self.city,
+            trust.operators,
+            self.registry,
+            self.writer.transact,
+            self.broadcast.command,
+            unix_ms,
+            self._entry,
         )
+        whose = Whose(self.city, fleet, trust.director)
+        self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self._record)
         self.link = Link()
         self.metrics = Metrics(partial(figures.read, self))
         self.send: Callable[[str, str, bytes], None] = _nowhere
@@ -115,11 +124,13 @@ class ControlRoom:
         self.writer.start()
         try:
             await self.commands.load()
+            await self.checkpoints.log_key_list(self.ring, unix_ms())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())
                 tasks.create_task(self._watch())
                 tasks.create_task(self._watch_key_list())
+                tasks.create_task(self.checkpoints.run(unix_ms))
         finally:
             await self.writer.stop()
             self.store.close()
@@ -277,6 +288,7 @@ class ControlRoom:
                 ring = await asyncio.to_thread(newer_ring, self._trust_folder, self.trust, self.ring)
                 if ring is not None:
                     await self.writer.transact(partial(_use, self.ingest, ring))
+                    await self.checkpoints.log_key_list(ring, unix_ms())
             except (FolderError, StoreError) as error:
                 if problem != (problem := str(error)):
                     self._log.error("key-list.refused", reason=problem)
@@ -286,6 +298,10 @@ class ControlRoom:
                 self._log.info("key-list.taken", version=ring.version)
                 for gateway in self.registry.gateways:
                     self._send_key_list(gateway)
+
+    def _entry(self, entry: bytes, subject: str) -> None:
+        standing = self.ingest.standing
+        standing.log.append(entry, standing.link_no, subject)
 
     def _send_key_list(self, gateway: str) -> None:
         """Pass on a key list that has changed since our start; what gateways were enrolled with they have."""
@@ -313,6 +329,7 @@ class ControlRoom:
                 self.registry.gateway(gateway).took(head)
             case changes.Followed(message):
                 self.terms.told(message, is_leading=self.commands.is_leading)
+                self.checkpoints.note_told(message)
             case changes.AckDue(gateway, sealed):
                 if self.commands.is_leading:
                     self.send(gateway, "ack", sealed)

@@ -13,6 +13,7 @@ from agent.model.identity import CityId, GatewayId
 from agent.wire import topics
 from agent.wire.envelope import digest
 from agent.wire.errors import CapabilityError, MessageError, TopicError, TrustError, WireError
+from agent.wire.fleetlog import RESULT, link_entry, other_entry
 from agent.wire.keyfile import Signer
 from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Event, Outcome, StreamHead, Value, decode, encode
 from agent.wire.receiving import Fate, Received
@@ -104,10 +105,12 @@ class Ingest:
             self._receive(arrival, connection, now_ms)
         self._count_rejections()
         self._rows.write(connection)
+        self.standing.log.write(connection)
 
     def committed(self, now_ms: int) -> list[Change]:
         """The transaction is durable: return what it changed, and the acks that may now be said."""
         self.standing.inbound.committed()
+        self.standing.log.committed()
         told = self._changes
         for gateway in sorted(self._to_acknowledge | self._rebirths):
             told.append(changes.AckDue(gateway, self._ack(gateway, now_ms)))
@@ -165,6 +168,8 @@ class Ingest:
         match received.fate:
             case Fate.STORE:
                 self._store(known, batch, data, received, now_ms)
+                entry = link_entry(batch.gateway, batch.stream, batch.epoch, batch.seq, now_ms, opened.digest)
+                self.standing.log.append(entry, self.standing.link_no)
                 for event in batch.events:
                     self._recorded(batch, event, connection, now_ms)
             case Fate.DUPLICATE:
@@ -272,12 +277,12 @@ class Ingest:
         if outcome.gateway != topic.gateway or outcome.ended not in ENDED:
             raise MessageError(f"an outcome {outcome.ended} of {outcome.gateway} on {topic}")
         is_executors = opened.role == self._executor(topic.gateway, outcome.equipment)
-        self._conclude(
-            outcome,
-            opened.kid,
-            command_rows.conclude(connection, outcome, opened.kid, data, now_ms, is_executors=is_executors),
-            now_ms,
-        )
+        conclusion = command_rows.conclude(connection, outcome, opened.kid, data, now_ms, is_executors=is_executors)
+        if conclusion.is_kept:
+            command, who = outcome.command_id, opened.kid
+            entry = other_entry(RESULT, now_ms, opened.digest, gateway=topic.gateway, name=command, who=who)
+            self.standing.log.append(entry, self.standing.link_no, command)
+        self._conclude(outcome, opened.kid, conclusion, now_ms)
 
     def _recorded(self, batch: Batch, event: Event, connection: Connection, now_ms: int) -> None:
         """A sealed record of how a command ended counts like its result, which may have been lost on the way."""

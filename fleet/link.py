@@ -239,7 +239,8 @@ class FleetLink:
             if room.commands.is_leading:
                 now_ms = unix_ms()
                 beat, host = room.terms.next_beat(now_ms), self._broker.host[:40]
-                state = FleetState(SCHEMA, room.fleet, room.term, host, now_ms, beat, room.ring.version)
+                note = room.checkpoints.note
+                state = FleetState(SCHEMA, room.fleet, room.term, host, now_ms, beat, room.ring.version, note)
                 sealed = sealing.seal_message(room.trust.director, topic, state)
                 async with asyncio.timeout(TIMEOUT_S):
                     await client.publish(str(topic), sealed, qos=1, retain=True)

@@ -207,3 +207,35 @@ quarantine = Table(
     Column("why", Text, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
 )
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("no", _NUMBER, primary_key=True, autoincrement=False),
+    Column("link_no", BigInteger, nullable=False),
+    Column("subject", String(80), nullable=True),
+    Column("entry", LargeBinary, nullable=False),
+)
+Index(
+    "log_entries_subject",
+    log_entries.c.subject,
+    sqlite_where=log_entries.c.subject.is_not(None),
+    postgresql_where=log_entries.c.subject.is_not(None),
+)
+
+log_tiles = Table(
+    "log_tiles",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+log_checkpoints = Table(
+    "log_checkpoints",
+    metadata,
+    Column("size", _NUMBER, primary_key=True, autoincrement=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from agent.wire.messages import StreamHead
 from agent.wire.receiving import Inbound
 from fleet import schema
+from fleet.merkle_log import MerkleLog, load_log
 
 POINTS_PER_GATEWAY_MAX = 20_000
 """A cabinet has hundreds. Beyond this its names are kept in the envelopes only."""
@@ -53,6 +54,7 @@ class Standing:
     link_no: int
     event_no: int
     point_no: int
+    log: MerkleLog
 
     def known(self, gateway: str) -> Known:
         """Return a gateway's entry, numbering one not met before."""
@@ -82,11 +84,11 @@ def load_standing(connection: Connection) -> Standing:
         for row in connection.execute(select(schema.heads))
     ]
     rejections = {(row.gateway, row.reason): row.times for row in connection.execute(select(schema.rejections))}
-    newest = [
+    link_no, event_no, point_no = (
         connection.execute(select(func.max(table.c.no))).scalar() or 0
         for table in (schema.links, schema.events, schema.points)
-    ]
-    return Standing(Inbound(heads), gateways, rejections, *newest)
+    )
+    return Standing(Inbound(heads), gateways, rejections, link_no, event_no, point_no, load_log(connection))
 
 
 def full_name(equipment: str, name: str) -> str:

@@ -182,6 +182,7 @@ class Writer:
             self._log.error("store.unavailable", reason=text)
         self.problem = text
         self._is_memory_ahead = True
+        self._ingest.standing.log.rolled_back()  # At once: what is asked between two groups adds to it too.
 
     def _reload(self) -> None:
         """Go back to what the database holds."""
@@ -191,11 +192,20 @@ class Writer:
     def _do(self, work: Callable[[Connection], Any], future: "asyncio.Future[Any]") -> None:
         if future.cancelled():
             return  # Whoever asked has been told that the disk hangs.
+        log = self._ingest.standing.log
+
+        def logged(connection: Connection) -> object:
+            result = work(connection)
+            log.write(connection)
+            return result
+
         try:
-            result = self._store.transact(work)
+            result = self._store.transact(logged)
         except StoreError as error:
+            log.rolled_back()
             self._call(_fail, future, error)
         else:
+            log.committed()
             self._call(_resolve, future, result)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:

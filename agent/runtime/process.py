@@ -90,7 +90,9 @@ class Agent:
             self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
         )
         carrying = self._carrying if guarded else None
-        self.uplink = Uplink(cabinet, trust, journal, carrying, principal, clock, tls=state / "tls")
+        self.uplink = Uplink(
+            cabinet, trust, journal, carrying, principal, clock, state / "checkpoints", tls=state / "tls"
+        )
         self.liveness = Liveness()
 
     def _units(self) -> Iterator[UnitPoll]:

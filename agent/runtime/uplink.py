@@ -9,6 +9,7 @@ from agent.process.client import LocalClient
 from agent.process.clock import Clock
 from agent.process.reply import fitting_text
 from agent.process.trustfiles import Trust
+from agent.runtime.checkpoints import SeenCheckpoints
 from agent.runtime.courier import Courier
 from agent.runtime.journal import Journal
 from agent.runtime.mqtt import broker_of
@@ -17,12 +18,15 @@ from agent.runtime.sources import GuardLinks, JournalLinks, LinkSource
 from agent.runtime.tls import read_context
 from agent.wire.messages import Value
 
+CHECKPOINT_LOOK_S = 5.0
+"""A manager makes a checkpoint a minute; half a heartbeat later is soon enough to remember it."""
+
 
 class Uplink:
     """One gateway's way up; without a broker there is none, and that is no fault.
 
     Args:
-        tls: folder with the certificate for ``mqtts``.
+        tls: folder with the certificate for ``mqtts``. seen: folder where the newest checkpoint of each fleet manager's log is kept.
     """
 
     def __init__(
@@ -33,9 +37,11 @@ class Uplink:
         guard: LocalClient | None,
         principal: Principal,
         clock: Clock,
+        seen: Path,
         *,
         tls: Path,
     ) -> None:
+        self._seen = SeenCheckpoints(seen, lambda: trust.ring)
         self._silence_ms = cabinet.site.fleet_silence_ms
         self._clock = clock
         self._courier: Courier | None = None
@@ -60,7 +66,19 @@ class Uplink:
         if self._courier is None:
             await asyncio.Event().wait()
         else:
-            await self._courier.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._remember_checkpoints(self._courier))
+                await self._courier.run()
+
+    async def _remember_checkpoints(self, courier: Courier) -> None:
+        while True:  # As long as the agent.
+            leader = courier.leadership.leader
+            if leader is not None:
+                reason = await asyncio.to_thread(self._seen.take, leader.fleet, leader.checkpoint)
+                courier.leadership.log_seen = self._seen.newest(leader.fleet)
+                if reason:
+                    courier.rejected[reason] = courier.rejected.get(reason, 0) + 1
+            await asyncio.sleep(CHECKPOINT_LOOK_S)
 
     def beat(self) -> None:
         """Send the next heartbeat at once: what the last one said of the nonces is no longer true."""

@@ -23,6 +23,7 @@ class Leadership:
         self.leader: FleetState | None = None
         self.heard_at_ms: int | None = None
         self.is_disputed = False
+        self.log_seen: tuple[int, bytes] = (0, b"")  # Size and root of the newest checkpoint seen of the leader's log.
         self._is_repetition_expected = True
 
     @property
@@ -63,7 +64,10 @@ class Leadership:
         leader = self.leader
         if leader is None:
             return message
-        return msgspec.structs.replace(message, fleet_term=leader.term, fleet_issued_ms=leader.issued_ms)
+        told = msgspec.structs.replace(message, fleet_term=leader.term, fleet_issued_ms=leader.issued_ms)
+        if isinstance(told, Heartbeat):
+            told = msgspec.structs.replace(told, log_size=self.log_seen[0], log_root=self.log_seen[1])
+        return told
 
     def connected(self) -> None:
         """A new connection: the broker will repeat its retained state first."""

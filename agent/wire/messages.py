@@ -22,6 +22,7 @@ Kid = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=500)]
 Name = Annotated[str, Meta(min_length=1, max_length=120)]
 Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+LogRoot = Annotated[bytes, Meta(max_length=HASH_BYTES)]
 Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 U63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -141,6 +142,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
         heads: the newest sealed link of each stream: the beat vouches for what was told before only if we hold them.
         unsealed: records that wait in memory because the disk does not take them: changes nobody has been told.
         fleet_term, fleet_issued_ms: as in ``Birth``.
+        log_size, log_root: of the newest checkpoint seen of that fleet's log (``docs/wire.md`` 11); 0 if none was.
     """
 
     gateway: Id
@@ -154,6 +156,8 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     unsealed: U63
     fleet_term: U63 = 0
     fleet_issued_ms: Milliseconds = 0
+    log_size: U63 = 0
+    log_root: LogRoot = b""
 
 
 class Death(Struct, array_like=True, frozen=True):
@@ -178,7 +182,11 @@ class Ack(Struct, array_like=True, frozen=True):
 
 
 class FleetState(Struct, array_like=True, frozen=True):
-    """Retained and signed: which manager leads, since when; stale after 90 s."""
+    """Retained and signed: which manager leads, since when; stale after 90 s.
+
+    Args:
+        checkpoint: the newest signed checkpoint of this manager's log (``docs/wire.md`` 11), empty if it keeps none.
+    """
 
     schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
     fleet: Id
@@ -187,6 +195,7 @@ class FleetState(Struct, array_like=True, frozen=True):
     issued_ms: Milliseconds
     beat: U63
     key_list_version: U63
+    checkpoint: Annotated[str, Meta(max_length=1_000)] = ""
 
 
 class CommandMessage(Struct, array_like=True, frozen=True):
