@@ -153,6 +153,7 @@ class Guard:
                 scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
                 scans.append(group.create_task(self.records.run(), name="records"))
                 await stop.wait()
+                notify("STOPPING=1")
                 await stop_all(scans)
             await self._release()
         finally:
