@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.proof.mutation import Mutant, mutants_of, mutated
-from tests.proof.survivors import listed
+from tests.proof.survivors import PAGE, listed, row
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KERNEL = "agent/safety"
@@ -212,6 +212,10 @@ def _tell(ended: list[tuple[Mutant, str]], console: Console, took_s: float, *, i
     score = 100.0 * (len(ended) - len(survivors)) / max(1, len(ended))
     for mutant in unknown:
         console.print(f"survives: {mutant}", markup=False, soft_wrap=True)
+    if unknown:
+        console.print(f"write a test, or a line into {PAGE} with the reason why nothing can tell:")
+    for mutant in unknown:
+        console.print(row(mutant.name, ""), markup=False, soft_wrap=True)
     if is_whole and (stale := known - {mutant.name for mutant in survivors}):
         for name in sorted(stale):
             console.print(f"listed as a survivor, and killed: {name}", markup=False, soft_wrap=True)

@@ -26,6 +26,17 @@ class Survivor:
         return (self.where, self.statement, self.before, self.after, self.nth)
 
 
+def row(name: tuple[str, str, str, str, int], reason: str) -> str:
+    """A survivor as a line of the page."""
+    where, statement, before, after, nth = name
+    cells = [f"`{_escaped(cell)}`" for cell in (where, statement, before, after)]
+    return f"| {' | '.join(cells)} | {nth + 1} | {_escaped(reason)} |"
+
+
+def _escaped(words: str) -> str:
+    return words.replace("|", r"\|")
+
+
 def listed(root: Path) -> list[Survivor]:
     """Every row of the page."""
     return list(_rows((root / PAGE).read_text(encoding="utf-8"))) if (root / PAGE).exists() else []
