@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,17 @@ async def test_a_guard_that_requires_it_does_not_start_without() -> None:
         assert "guard.realtime is required: real-time scheduling (SCHED_FIFO 10) not permitted" in errors.decode()
         assert "The guard controls nothing" in errors.decode()
         assert "Traceback" not in errors.decode()
+
+
+@pytest.mark.slow
+async def test_every_thread_of_a_permitted_guard_runs_in_real_time_so_that_none_holds_up_another() -> None:
+    if not may_be_real_time():
+        pytest.skip("nobody here may run a process in real time")
+    async with living_guard() as guard:
+        await guard.start()
+        assert guard.process is not None
+        threads = [int(task.name) for task in Path(f"/proc/{guard.process.pid}/task").iterdir()]
+        assert len(threads) > 1  # The ledger has one of its own.
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_FIFO}
+        assert {os.sched_getparam(thread).sched_priority for thread in threads} == {10}
+        assert (await guard.status()).warnings == []
