@@ -26,8 +26,7 @@ from agent.safety.words import word_of
 Said = tuple[str, str, Response]
 """Rule, what was seen, response."""
 ALARM, LATCH, LOWER = Response.ALARM, Response.RELEASE_AND_LATCH, Response.LOWER
-RISING_STATES = frozenset({BollardState.PREWARN, BollardState.RISING, BollardState.REVERSING, BollardState.EFO})
-ATTEMPT_OVER = frozenset({BollardState.UP, BollardState.LOWERING})
+RISING_STATES = frozenset({BollardState.PREWARN, BollardState.RISING, BollardState.REVERSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,13 @@ class BollardMemory:
 
     Args:
         asked: a rise may come: we asked, or its PLC may by itself.
-        unready: rule and reason of the newest sample that was no part of a warning. unready_at_ms: its earliest moment.
+        unready: earliest moment, rule and reason of the newest sample that was no part of a warning.
         up_from_ms, down_from_ms: since when it surely moves that way. hit_at_ms: since when a rise surely is obstructed.
     """
 
     last: BollardObserved | None = None
     asked: bool | None = None
-    unready: tuple[str, str] = ("", "")
-    unready_at_ms: int | None = None
+    unready: tuple[int, str, str] | None = None
     up_from_ms: int | None = None
     down_from_ms: int | None = None
     hit_at_ms: int | None = None
@@ -55,7 +53,7 @@ def watch_bollard(
     """Take in one sample; return what to remember, and every rule it shows broken."""
     assert seen.equipment == bollard.id
     last, latest_ms = memory.last, seen.at_ms + seen.took_ms
-    is_soon = last is not None and 0 <= latest_ms - last.at_ms < bollard.prewarn_ms_min
+    is_soon = last is not None and latest_ms - last.at_ms < bollard.prewarn_ms_min
     asked = _asked(memory, seen, bollard)
     goes_up, goes_down = (moving and not seen.local_key for moving in (seen.moving_up, seen.moving_down))
     up_from_ms = (memory.up_from_ms if is_soon else None) or latest_ms
@@ -67,23 +65,21 @@ def watch_bollard(
         up_from_ms=up_from_ms if goes_up else None,
         down_from_ms=((memory.down_from_ms if is_soon else None) or latest_ms) if goes_down else None,
         hit_at_ms=hit_at_ms if goes_up else None,
+        unready=_unready(seen) or memory.unready,
     )
-    if unready := _unready(seen):
-        now = replace(now, unready=unready, unready_at_ms=seen.at_ms)
     said = [*_shown(seen), *_lasting(now, seen, bollard)]
     if last is not None and not (seen.local_key or last.local_key):
         if goes_up and not last.moving_up:
             said += _begun(memory, seen, bollard, latest_ms)
         if goes_up and min(last.reversals, seen.reversals) >= REVERSALS_MAX:
             said.append(("SR-21", f"it reversed {seen.reversals} times and rises again", LOWER))
-        if is_soon and {last.state, seen.state} <= SOON_AFTER.keys():
+        if is_soon and last.state in SOON_AFTER and seen.state in SOON_AFTER:
             before, after = BollardState(last.state), BollardState(seen.state)
             if after not in SOON_AFTER[before]:
                 words = (word_of(BollardState, each) for each in (after, before))
                 said.append(("SR-19", f"the PLC says {' right after '.join(words)}", ALARM))
-    kept = (LATCH if is_emergency(seen) and how is LOWER else how for _, _, how in said)
-    trips = (Trip(rule, bollard.id, why, (), how, Kind.BOLLARD) for (rule, why, _), how in zip(said, kept, strict=True))
-    return now, tuple(trips)
+    most = LATCH if is_emergency(seen) else LOWER
+    return now, tuple(Trip(rule, bollard.id, why, (), min(how, most), Kind.BOLLARD) for rule, why, how in said)
 
 
 def commanded(memory: BollardMemory, command: Command, bollard: Bollard) -> BollardMemory:
@@ -99,7 +95,7 @@ def _asked(memory: BollardMemory, seen: BollardObserved, bollard: Bollard) -> bo
         return True
     if memory.asked is None:
         return bollard.rises_alone or seen.moving_up or seen.state in RISING_STATES
-    if seen.at_top or seen.state in ATTEMPT_OVER:
+    if seen.at_top or seen.state == BollardState.LOWERING:
         return bollard.rises_alone
     return memory.asked or (bollard.rises_alone and (seen.loop_a or seen.loop_b))
 
@@ -111,23 +107,25 @@ def _obstruction(seen: BollardObserved) -> str:
     return "a loop was faulty" if seen.loop_fault else ""
 
 
-def _unready(seen: BollardObserved) -> tuple[str, str] | None:
+def _unready(seen: BollardObserved) -> tuple[int, str, str] | None:
     """Why a sample is no part of a warning before a rise."""
     if obstruction := _obstruction(seen):
-        return "SR-23" if is_emergency(seen) else "SR-19", obstruction
+        return seen.at_ms, "SR-23" if is_emergency(seen) else "SR-19", obstruction
     if not seen.mains_ok:
-        return "SR-19", "mains had failed"
+        return seen.at_ms, "SR-19", "mains had failed"
     if seen.moving_down or seen.at_top or not seen.at_bottom:
-        return "SR-19", "it was not down and at rest"
-    return None if seen.red_on else ("SR-20", "the red lamp was off")
+        return seen.at_ms, "SR-19", "it was not down and at rest"
+    return None if seen.red_on else (seen.at_ms, "SR-20", "the red lamp was off")
 
 
 def _begun(memory: BollardMemory, seen: BollardObserved, bollard: Bollard, latest_ms: int) -> Iterator[Said]:
     """SR-19, SR-20, SR-23: how a rise began that was not there in the sample before."""
     if not (memory.asked or is_emergency(seen) or seen.reversals):
         yield "SR-19", "it rises and nobody asked for it since it was last up, lost mains or was first seen", LOWER
-    if memory.unready_at_ms is not None and (ms := latest_ms - memory.unready_at_ms) < bollard.prewarn_ms_min:
-        rule, why = memory.unready
+    if memory.unready is None:
+        return
+    at_ms, rule, why = memory.unready
+    if (ms := latest_ms - at_ms) < bollard.prewarn_ms_min:
         yield rule, f"it rises {ms} ms at most after {why}", LATCH if rule == "SR-20" else LOWER
 
 
