@@ -14,8 +14,8 @@ from benchmarks.street import BOLLARD_GATEWAY, JUNCTION_GATEWAY, PRIORITY
 from benchmarks.table import Table
 from benchmarks.town import CITY
 
-JUNCTIONS = 4
-"""To a guard: more than most cabinets have, and four conflicts measured for each start."""
+JUNCTIONS = 8
+"""To a guard: more work than any cabinet has for it, and eight conflicts measured for each start."""
 ENOUGH = 1_000
 """Below this many, the 99.9th percentile would only be another word for the maximum."""
 LOOK_S = 0.2
@@ -74,7 +74,7 @@ def _measure(run: Run, table: Table, condition: Condition) -> None:
     if refused := [warning for warning in told["warnings"] if "SCHED_FIFO" in warning]:
         table.remarks.append(f"{condition}: left out: {refused[0]}")
         return
-    count = run.count(ENOUGH if condition.is_busy else 300, JUNCTIONS)
+    count = run.count(ENOUGH if condition.is_busy else 400, JUNCTIONS)
     times = _street(run, f"{condition}: conflicts", "conflicts", count, condition, "--junctions", str(JUNCTIONS))
     after_ms = [each["after_second"] for each in times]
     table.add(f"{condition}: conflict → flash request", "ms", [each["whole"] for each in times], "≤ 300")
