@@ -51,7 +51,9 @@ def _proof(cabinet: Cabinet, proof: JunctionProof, seconds: float) -> Iterator[s
     yield f"junction {clean(proof.junction)}, {clean(junction.name)}: {verdict}"
     stages = f"{proof.stages} stages{'' if junction.stages else ', the largest sets the matrix allows'}"
     yield f"  {len(junction.groups)} groups, {len(junction.conflicts)} conflicts, {stages}, in steps of {proof.step_ms / 1000:g} s"
-    yield f"  {_METHODS[proof.method]}: {proof.states:,} states, {proof.transitions:,} transitions, {seconds:.1f} s"
+    is_cut = proof.breach is not None and proof.breach.property != "P5"
+    method = "the search ended at the first thing that is broken" if is_cut else _METHODS[proof.method]
+    yield f"  {method}: {proof.states:,} states, {proof.transitions:,} transitions, {seconds:.1f} s"
     if proof.breach is not None:
         yield f"  {proof.breach.property} is broken: {proof.breach.text}"
     elif proof.method != "none":
