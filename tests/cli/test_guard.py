@@ -46,8 +46,9 @@ def ledger(state: Path, trust: Path) -> Iterator[Ledger]:
 def sealed(state: Path, trust: Path, keys: Path) -> Path:
     """A guard's database after some hours, with the guard down; two epochs."""
     with ledger(state, trust) as guard:
-        for number in range(150):
-            guard.append_events("safety", [Event(-3_600_000, "trip", J, "SR-02", f"old {number}", {})])
+        with guard.atomic():
+            for number in range(150):
+                guard.append_events("safety", [Event(-3_600_000, "trip", J, "SR-02", f"old {number}", {})])
         guard.raise_epoch("safety", 0, "forked: for the test", 150)
         guard.append_events("safety", [Event(0, "latch.set", J, "SR-02", "groups 1 and 3 green together", {})])
         guard.append_events("safety", [Event(0, "command.refused", B, "SR-19", "raise: loop A is occupied", SIGNED)])
