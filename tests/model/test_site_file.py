@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.model.equipment import Bollard, GroupKind, Junction, Lamp, Meter, Photocell, Points, Position, Segment
+from agent.model.equipment import Bollard, GroupKind, Junction, Lamp, Meter, Points, Position, Segment
 from agent.model.identity import EquipmentId
 from agent.model.site import Address, ModbusLink, PresenceInputs, SnmpLink
 from agent.model.site_file import SiteFileError, read_cabinet
@@ -92,7 +92,6 @@ RENAMED_KEY = """junction[0].backup_time_s: missing, expected seconds 10..120
 junction[0].backup_times: unknown key; did you mean backup_time_s?"""
 RENAMED_SECTION = """site: missing, expected a table
 place: unknown key; known here: site, fleet, agent, guard, junction, bollard, segment, lamp, meter, points"""
-FREE, LEASE = "loops_free_s_min = 2.5", "lease_h_max = 0.5"
 GROUP_1, GROUP_3 = "junction[0].groups[0]", "junction[0].groups[2]"
 WRONG = [
     ("green_min_s = 6,", 'green_min_s = "six",', f'{GROUP_1}.green_min_s: expected seconds 1..60, found "six"'),
@@ -169,11 +168,6 @@ WRONG = [
         'id = "-musette"',
         'bollard[0].id: expected an id of 1..40 of a-z 0-9 - (no hyphen at either end), found "-musette"',
     ),
-    ("loops_free_s_min = 2.5", "loops_free_s_min = 1.9", "bollard[0].loops_free_s_min: expected seconds 2..60, found 1.9"),
-    (FREE, f"{FREE}\nprewarn_s_min = 0.9", "bollard[0].prewarn_s_min: expected seconds 1..60, found 0.9"),
-    (FREE, f"{FREE}\nreverse_s_max = 2.1", "bollard[0].reverse_s_max: expected seconds 0.1..2, found 2.1"),
-    (FREE, f"{FREE}\ntravel_s_max = 15.1", "bollard[0].travel_s_max: expected seconds 1..15, found 15.1"),
-    (FREE, f"{FREE}\nrises_alone = 1", "bollard[0].rises_alone: expected true or false, found 1"),
     ("unit = 247", "unit = 248", "bollard[0].modbus.unit: expected unit 1..247, found 248"),
     ("unit = 247", "unit = 0", "bollard[0].modbus.unit: expected unit 1..247, found 0"),
     (
@@ -187,19 +181,6 @@ WRONG = [
         "night_level_percent = 70",
         "night_level_percent = 29",
         "segment[0].night_level_percent: 29 % is below level_floor_percent, 30 %",
-    ),
-    ("lease_h_max = 0.5", "lease_h_max = 12.1", "segment[0].lease_h_max: expected hours 0.01..12, found 12.1"),
-    (LEASE, f"{LEASE}\nphotocell = true", "segment[0].photocell: expected a table, found true"),
-    (LEASE, f"{LEASE}\nphotocell = {{ dwell_s = 59 }}", "segment[0].photocell.dwell_s: expected seconds 60..120, found 59"),
-    (
-        LEASE,
-        f"{LEASE}\nphotocell = {{ dark_below_lux = 70 }}",
-        "segment[0].photocell.light_above_lux: 70 lx is not above dark_below_lux, 70 lx: the lamps would flicker",
-    ),
-    (
-        LEASE,
-        f"{LEASE}\nphotocell = {{ dark_lux = 20 }}",
-        "segment[0].photocell.dark_lux: unknown key; did you mean dark_below_lux?",
     ),
     ("channel = 3", "channel = 64", "segment[0].modbus.channel: expected channel 0..63, found 64"),
     ('segment = "depart-1"', 'segment = "depart-2"', 'lamp[0].segment: expected the id of a segment of this file, found "depart-2"'),
@@ -256,10 +237,6 @@ def test_what_is_wrong_is_told_with_file_key_and_expectation(old: str, new: str,
         ("unit = 247", "unit = 1"),
         ("level_floor_percent = 30", "level_floor_percent = 70"),
         ("level_floor_percent = 30", "level_floor_percent = 1"),
-        ("lease_h_max = 0.5", "lease_h_max = 12"),
-        ("loops_free_s_min = 2.5", "loops_free_s_min = 2"),
-        (FREE, f"{FREE}\nprewarn_s_min = 1\nreverse_s_max = 0.1\ntravel_s_max = 15\nrises_alone = true"),
-        (LEASE, f"{LEASE}\nphotocell = {{ dark_below_lux = 1, light_above_lux = 1000, dwell_s = 120 }}"),
         ('"mqtt://127.0.0.1:1883"', '"mqtts://broker.example:8883"'),
         (PLANS, f"{PLANS}stages = [[1], [2, 3]]\n"),
         (PLANS, f"{PLANS}red_supervision = [3, 1, 2]\n"),
@@ -393,15 +370,6 @@ def test_any_value_at_any_key_is_read_or_told(place: int, value: object) -> None
     text = "\n".join(lines)
     tomllib.loads(text)
     survives(text)
-
-
-def test_what_a_bollard_and_a_photocell_leave_out_has_its_safe_value() -> None:
-    cabinet = read_cabinet(changed(LEASE, f"{LEASE}\nphotocell = {{}}"), "site.toml")
-    bollard = next(each for each in cabinet.site.equipment.values() if isinstance(each, Bollard))
-    assert (bollard.prewarn_ms_min, bollard.reverse_ms_max, bollard.travel_ms_max) == (1_000, 500, 15_000)
-    assert not bollard.rises_alone
-    segment = next(each for each in cabinet.site.equipment.values() if isinstance(each, Segment))
-    assert segment.photocell == Photocell(dark_below_lux=35, light_above_lux=70, dwell_ms=60_000)
 
 
 def test_sr_03_07_16_26_facts_of_a_junction_are_read_and_have_safe_defaults() -> None:
