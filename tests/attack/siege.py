@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
 import psutil
 
 from agent.model.identity import GatewayId
@@ -27,6 +28,10 @@ SEED = int(os.environ.get("ARMOIRE_ATTACK_SEED", "1"))
 LANES = 8
 PIPELINED = 32
 FLOOD_TIMEOUT_S = 60.0 + FRAMES / 500
+STRANGE: tuple[object, ...] = (
+    None, True, -1, 0, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), float("inf"), "", "\0", "a" * 5_000,
+    "\N{RIGHT-TO-LEFT OVERRIDE}", b"", bytes(5_000), [], {}, [[]] * 500, {"plan": {"plan": {}}}, {str(n): n for n in range(500)},
+)  # fmt: skip
 PLAN = {"plan": 2, "lease_s": 300}
 
 
@@ -147,6 +152,20 @@ def bent(rng: random.Random, blow: Blow) -> bytes:
     data = bytearray(blow.data)
     data[rng.randrange(LENGTH_BYTES, len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
+
+
+def twisted(rng: random.Random, blow: Blow) -> bytes:
+    """A frame of the right outline with one field exchanged for something it should never hold."""
+    fields: list[object] = msgspec.msgpack.decode(blow.data[LENGTH_BYTES:])
+    place: list[object] = fields
+    while True:  # Goes deeper at every turn.
+        inner = [each for each in place if isinstance(each, list) and each]
+        if not inner or rng.random() < 0.3:
+            break
+        place = rng.choice(inner)
+    place[rng.randrange(len(place))] = rng.choice(STRANGE)
+    body = msgspec.msgpack.encode(fields)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 @dataclass(frozen=True, slots=True)

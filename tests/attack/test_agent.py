@@ -23,11 +23,15 @@ from agent.wire.local import (
     FRAME_BYTES_MAX,
     LENGTH_BYTES,
     Failed,
+    GetEquipment,
     GetLog,
     GetSafetyPage,
+    GetSafetyRecords,
     GetStatus,
+    GetWhy,
     Noted,
     OutcomeIs,
+    Rehearse,
     SafetyPage,
     Status,
     Submit,
@@ -51,6 +55,7 @@ from tests.attack.siege import (
     garbage,
     sealed_by,
     toll_of,
+    twisted,
 )
 from tests.guard.living import J, LivingGuard, living_guard
 from tests.guard.rig import FLASH, PATTERN_OID
@@ -121,6 +126,28 @@ async def test_frames_with_single_bits_turned_never_end_it_and_never_reach_the_j
         blows = [Blow(bent(rng, rng.choice(sources)), "") for _ in range(FRAMES // 10)]
         await flood(guard, blows, len(blows), rng)
         assert guard.patterns == []
+
+
+async def test_fields_exchanged_for_what_they_should_never_hold_never_end_it() -> None:
+    rng = random.Random(SEED)
+    async with besieged() as (guard, _):
+        people = guard.people
+        nonce = (await guard.status()).nonce
+        command = people.message(people.technician, J, "select-plan", nonce, PLAN, expect=(f"{J}/pattern", 1))
+        requests = (
+            Rehearse(command, "technician"),
+            Rehearse(people.message(people.alice, J, "flash", nonce, {"lease_s": 60}), "operator"),
+            GetLog(J, 20),
+            GetWhy(J),
+            GetEquipment(J),
+            GetSafetyPage(0, 5),
+            GetSafetyRecords((await guard.status()).heads[0].epoch, 0, 5),
+            Submit(sealed_by(people, command, people.alice)),
+            TellFleetSeen(*people.state(0)),
+        )
+        sources = [Blow(frame(request), "") for request in requests]
+        blows = [Blow(twisted(rng, rng.choice(sources)), "") for _ in range(FRAMES // 10)]
+        await flood(guard, blows, len(blows), rng)
 
 
 async def test_what_known_people_may_not_do_is_answered_each_time_and_recorded_seldom() -> None:
