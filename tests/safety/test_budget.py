@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from agent.model.command import COMMAND_CLASS, LOCAL_PLAN, Command, CommandClass
 from agent.model.identity import EquipmentId
-from agent.safety.budget import BUDGET_WINDOW_MS, LIMITS, SPENT_MAX, spend
+from agent.safety.budget import BUDGET_WINDOW_MS, LIMITS, SPENT_MAX, budget_is_left, spend
+from agent.safety.case import Case
 from agent.safety.kernel import judge
 from agent.safety.standing import Spending, Spent
 from agent.safety.verdict import Approved, Refused
@@ -130,3 +131,9 @@ def test_sr_25_what_is_remembered_is_bounded() -> None:
     assert len(spent) == SPENT_MAX
     assert sum(limit.site for limit in LIMITS.values()) < SPENT_MAX
     assert spend(spent, RAISE, NOW_MS + BUDGET_WINDOW_MS) == (Spending(R2, B, NOW_MS + BUDGET_WINDOW_MS),)
+
+
+def test_sr_25_a_class_without_a_budget_has_none_to_spend() -> None:
+    reset = COMMANDS[-2]
+    case = Case(reset, SITE.equipment[reset.equipment], Standing(spent=times(999, R1, J)), NOW_MS)
+    assert budget_is_left(case) is None
