@@ -309,4 +309,5 @@ def a_standing(random: Random, now_ms: int) -> Standing:
         fault_seen_at_ms=mostly(random, None, now_ms - near(random, 0, 10_000), now_ms - 10**9),
         spent=spent(random, now_ms),
         default_secret=mostly(random, "", "write community"),
+        local=mostly(random, None, ModeEntry(Mode.LOCAL, "tag-out", "the tag's owner")),
     )

@@ -140,7 +140,8 @@ def _authority(found: Broken, command: Command, standing: Standing, now_ms: int)
         found.append(("SR-13" if standing.latch else standing.mode.rule, "held means held"))
     if kind in REMOTE:
         _remote(found, command, standing, now_ms)
-    if mode is Mode.LOCAL and role is not Role.TECHNICIAN and kind not in (*BLIND, ResetLatch):
+    is_local = mode is Mode.LOCAL if standing.local is None else standing.local.mode is Mode.LOCAL
+    if is_local and role is not Role.TECHNICIAN and kind not in (*BLIND, ResetLatch):
         found.append(("SR-29", "nothing moves under somebody's hands"))
     if kind is ResetLatch:
         if not stands_there(standing, now_ms):

@@ -157,6 +157,10 @@ class Known:
     yellows: int = 0
 
 
+_KNOWN: dict[tuple[str, frozenset[str]], dict[Known, tuple[Asked, ...]]] = {}
+"""What was asked before, by junction and by the rules left out."""
+
+
 class Judge:
     """The kernel, asked every command once for each thing it may know.
 
@@ -169,7 +173,7 @@ class Judge:
         self.commands = every_command(junction)
         self.site = Site(CityId("dijon"), GatewayId("gw"), "search", {junction.id: junction}, 120_000)
         self._without = without
-        self._known: dict[Known, tuple[Asked, ...]] = {}
+        self._known = _KNOWN.setdefault((junction.id, without), {})
 
     def approved(self, known: Known) -> tuple[Asked, ...]:
         """One command for each effect that is approved."""
