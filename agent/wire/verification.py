@@ -83,7 +83,7 @@ class Examined:
     finding: Finding | None = None
 
 
-class _Problem(Exception):  # noqa: N818 - never leaves this module
+class _NotAsSealedError(WireError):
     def __init__(self, kind: str, expected: str, found: str) -> None:
         super().__init__(kind)
         self.kind, self.expected, self.found = kind, expected, found[:TEXT_LENGTH_MAX]
@@ -118,32 +118,40 @@ class Chain:
     def _begin(self, batch: Batch) -> int:
         first = _first_number(batch)
         if first == 1 and batch.prev != NO_HASH:
-            raise _Problem("chain", "a first record that follows nothing", f"one that follows {batch.prev.hex()}")
+            raise _NotAsSealedError(
+                "chain", "a first record that follows nothing", f"one that follows {batch.prev.hex()}"
+            )
         return first
 
     def _go_on(self, batch: Batch) -> int:
         wanted, first = self.seq + 1, _first_number(batch)
         if first > wanted:
-            raise _Problem("gap", f"record {wanted}", f"record {first}: {_records(wanted, first - 1)} missing")
+            raise _NotAsSealedError("gap", f"record {wanted}", f"record {first}: {_records(wanted, first - 1)} missing")
         if first < wanted:
-            raise _Problem("repeated", f"record {wanted}", f"record {first}, which stands before")
+            raise _NotAsSealedError("repeated", f"record {wanted}", f"record {first}, which stands before")
         if batch.prev != self.hash:
-            raise _Problem("chain", f"a record that follows {self.hash.hex()}", f"one that follows {batch.prev.hex()}")
+            raise _NotAsSealedError(
+                "chain", f"a record that follows {self.hash.hex()}", f"one that follows {batch.prev.hex()}"
+            )
         return first
 
     def _new_epoch(self, batch: Batch) -> int:
         at = f"epoch {self.epoch} record {self.seq}"
         found = f"epoch {batch.epoch} record {batch.seq}"
         if batch.epoch < self.epoch:
-            raise _Problem("order", f"what follows {at}", f"{found}, which is older")
+            raise _NotAsSealedError("order", f"what follows {at}", f"{found}, which is older")
         if _first_number(batch) != 1 or batch.prev != NO_HASH:
-            raise _Problem("epoch", f"record 1 of a newer epoch, or what follows {at}", found)
+            raise _NotAsSealedError("epoch", f"record 1 of a newer epoch, or what follows {at}", found)
         event = batch.events[0] if batch.events else None
         if event is None or event.kind != EPOCH_KIND:
-            raise _Problem("epoch", f"a record that says why an epoch follows {at}", f"{found}, which does not")
+            raise _NotAsSealedError(
+                "epoch", f"a record that says why an epoch follows {at}", f"{found}, which does not"
+            )
         came = event.detail.get("from_epoch"), event.detail.get("from_seq")
         if came != (self.epoch, self.seq):
-            raise _Problem("epoch", f"an epoch that follows {at}", f"one that follows epoch {came[0]} record {came[1]}")
+            raise _NotAsSealedError(
+                "epoch", f"an epoch that follows {at}", f"one that follows epoch {came[0]} record {came[1]}"
+            )
         return 1
 
 
@@ -172,7 +180,7 @@ def verify(source: Source, ring: KeyRing | None = None, progress: Callable[[int]
             _take(examined, chain, sealed, keys, topic)
         place = "end"
         reading.end()
-    except _Problem as problem:
+    except _NotAsSealedError as problem:
         number = 0 if place == "header" else examined.records + 1
         epoch, seq = (chain.epoch, chain.next_seq) if place == "record" else (0, 0)
         examined.finding = Finding(
@@ -194,7 +202,7 @@ def _take(examined: Examined, chain: Chain, sealed: bytes, keys: KeyRing, topic:
     try:
         opened = open_batch(keys, sealed, topic, None)
     except (WireError, TrustError) as error:
-        raise _Problem(
+        raise _NotAsSealedError(
             error.reason, f"a record that {topic.gateway} sealed for {topic.message_class}", str(error)
         ) from error
     first = chain.follow(opened)
@@ -202,7 +210,7 @@ def _take(examined: Examined, chain: Chain, sealed: bytes, keys: KeyRing, topic:
     try:
         examined.spans.add(batch.epoch, first, batch.seq, chain.hash)
     except BlackBoxError as error:
-        raise _Problem("epoch", "a file with fewer epochs", str(error)) from error
+        raise _NotAsSealedError("epoch", "a file with fewer epochs", str(error)) from error
     if not examined.records:
         examined.first_ms = batch.t0_ms
     if opened.kid not in examined.kids:
@@ -228,17 +236,17 @@ class _Reading:
     def header(self) -> Header:
         magic = self._bytes(len(MAGIC), "the name of the format")
         if magic != MAGIC:
-            raise _Problem("magic", f"a file that begins with {MAGIC.decode().strip()!r}", repr(magic))
+            raise _NotAsSealedError("magic", f"a file that begins with {MAGIC.decode().strip()!r}", repr(magic))
         data = self._block(HEADER_BYTES_MAX, "a header")
         if self._bytes(HASH_BYTES, "the header's checksum") != sha256(data).digest():
-            raise _Problem("header", "a header as its checksum says", "another one")
+            raise _NotAsSealedError("header", "a header as its checksum says", "another one")
         try:
             header = decode(data, Header)
         except MessageError as error:
-            raise _Problem("header", "a header", str(error)) from error
+            raise _NotAsSealedError("header", "a header", str(error)) from error
         ids = is_id(header.city) and is_id(header.gateway) and header.gateway != "fleet"
         if not ids or header.stream not in STREAMS or encode(header) != data:
-            raise _Problem(
+            raise _NotAsSealedError(
                 "header", "city, gateway and stream", f"{header.city!r} {header.gateway!r} {header.stream!r}"
             )
         return header
@@ -250,7 +258,9 @@ class _Reading:
         if not length:
             return None
         if length > ENVELOPE_BYTES_MAX:
-            raise _Problem("length", f"a record of at most {ENVELOPE_BYTES_MAX} bytes", f"one of {length} bytes")
+            raise _NotAsSealedError(
+                "length", f"a record of at most {ENVELOPE_BYTES_MAX} bytes", f"one of {length} bytes"
+            )
         return self._bytes(length, f"{length} bytes of record {self._examined.records + 1}")
 
     def end(self) -> None:
@@ -258,15 +268,15 @@ class _Reading:
         should = end_mark(examined.records, examined.spans.all, self._before)[LENGTH_BYTES:]
         data = self._block(END_BYTES_MAX, "the end mark")
         if block(data) != should:
-            raise _Problem("end", f"an end mark after {_records(1, examined.records)}", _end_words(data))
+            raise _NotAsSealedError("end", f"an end mark after {_records(1, examined.records)}", _end_words(data))
         if more := self._source.read(1):
             examined.bytes += len(more)
-            raise _Problem("trailing", "nothing behind the end mark", "more bytes")
+            raise _NotAsSealedError("trailing", "nothing behind the end mark", "more bytes")
 
     def _block(self, limit: int, what: str) -> bytes:
         length = self._length(what)
         if not 0 < length <= limit:
-            raise _Problem("length", f"{what} of 1..{limit} bytes", f"one of {length} bytes")
+            raise _NotAsSealedError("length", f"{what} of 1..{limit} bytes", f"one of {length} bytes")
         return self._bytes(length, f"{length} bytes of {what}")
 
     def _length(self, what: str) -> int:
@@ -279,21 +289,23 @@ class _Reading:
         if self._progress is not None:
             self._progress(len(data))
         if len(data) < size:
-            raise _Problem("truncated", what, "the end of the file")
+            raise _NotAsSealedError("truncated", what, "the end of the file")
         return data
 
 
 def _keys(header: Header, ring: KeyRing | None) -> KeyRing:
     if ring is not None:
         if ring.city != header.city:
-            raise _Problem("keys", f"records of {ring.city}, whose keys were given", f"records of {header.city}")
+            raise _NotAsSealedError(
+                "keys", f"records of {ring.city}, whose keys were given", f"records of {header.city}"
+            )
         return ring
     try:
         ring = unvouched(header.key_list)
     except (WireError, KeyListError) as error:
-        raise _Problem("keys", "a key list in the header", str(error)) from error
+        raise _NotAsSealedError("keys", "a key list in the header", str(error)) from error
     if ring.city != header.city:
-        raise _Problem("keys", f"a key list of {header.city}", f"one of {ring.city}")
+        raise _NotAsSealedError("keys", f"a key list of {header.city}", f"one of {ring.city}")
     return ring
 
 
@@ -303,7 +315,9 @@ def _first_number(batch: Batch) -> int:
         return batch.seq
     gap = gap_of(batch)
     if gap is None or batch.stream not in SHEDDABLE or gap.last != batch.seq or not 1 <= gap.first <= gap.last:
-        raise _Problem("gap", f"records of {batch.stream}, which are never shed", "a record that stands for others")
+        raise _NotAsSealedError(
+            "gap", f"records of {batch.stream}, which are never shed", "a record that stands for others"
+        )
     return gap.first
 
 
