@@ -62,20 +62,20 @@ FOLLOWS: Mapping[BollardState, frozenset[BollardState]] = {
     }.items()
 }
 """Which state may follow which in the PLC's report. Key and mains take over in every state; neither ends in a rise."""
-LASTING = frozenset({_S.PREWARN, _S.EFO, _S.LOCAL, _S.POWERFAIL})
-"""States that are not gone through between two looks: the warning lasts, and so do a cut and a hand at the key."""
+LASTING = frozenset({_S.PREWARN, _S.LOCAL, _S.POWERFAIL})
+"""States that take a second: what follows them is not seen a second after what came before them."""
 
 
 def _soon_after(state: BollardState) -> frozenset[BollardState]:
     found, fresh = {state}, set(FOLLOWS[state])
     while fresh:  # Bounded: each round finds a new state.
         found |= fresh
-        fresh = {after for each in fresh - LASTING for after in FOLLOWS[each]} - found
+        fresh = {after for each in fresh - LASTING for after in FOLLOWS[each]} - found - {_S.UP}
     return frozenset(found)
 
 
 SOON_AFTER: Mapping[BollardState, frozenset[BollardState]] = {state: _soon_after(state) for state in BollardState}
-"""What may be seen within a warning's time after a state, whatever was missed in between."""
+"""What may be seen within a second after a state, whatever was missed in between; no way up takes less."""
 
 
 def reading_is_from_now(case: Raise, seen: BollardObserved) -> Refused | None:

@@ -26,6 +26,8 @@ from agent.safety.words import word_of
 Said = tuple[str, str, Response]
 """Rule, what was seen, response."""
 ALARM, LATCH, LOWER = Response.ALARM, Response.RELEASE_AND_LATCH, Response.LOWER
+SOON_MS_MAX = 1_000
+"""The least warning anywhere: between samples nearer than that no new rise fits, nor a turn of the key."""
 RISING_STATES = frozenset({BollardState.PREWARN, BollardState.RISING, BollardState.REVERSING})
 
 
@@ -53,7 +55,7 @@ def watch_bollard(
     """Take in one sample; return what to remember, and every rule it shows broken."""
     assert seen.equipment == bollard.id
     last, latest_ms = memory.last, seen.at_ms + seen.took_ms
-    is_soon = last is not None and latest_ms - last.at_ms < bollard.prewarn_ms_min
+    is_soon = last is not None and latest_ms - last.at_ms < SOON_MS_MAX
     asked = _asked(memory, seen, bollard)
     goes_up, goes_down = (moving and not seen.local_key for moving in (seen.moving_up, seen.moving_down))
     up_from_ms = (memory.up_from_ms if is_soon else None) or latest_ms
