@@ -100,13 +100,16 @@ class JunctionGuard(Guarded):
         return self._controller.untold
 
     def concerns(self) -> tuple[str, ...]:
-        """SR-16 and SR-17: why no control is taken, and what to do about it."""
+        """SR-16, SR-17 and SR-31: what stands against taking control, and what to do about it."""
         found = [f"SR-17: {self._known_secret()}"] if self._default_secret else []
         commissioned = self._junction.configuration_id
         seen = None if self._observed is None else self._observed.configuration_id
         if commissioned is not None and self._observed is not None and seen != commissioned:
             words = "have it looked at on site, then commission what was found right"
             found.append(f"SR-16: {configuration_words(seen)}; commissioned: {commissioned}; {words}")
+        if self._foreign.is_sure:
+            words = "change the write community and look for who else is on the cabinet's network"
+            found.append(f"{foreign.RULE}: {self._foreign.words()} is requested by somebody else; {words}")
         return tuple(found)
 
     def _known_secret(self) -> str:

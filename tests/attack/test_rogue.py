@@ -86,6 +86,8 @@ async def test_sr_31_a_pattern_of_somebody_else_is_told_while_we_hold_none_and_l
             "pattern 1 is requested of the controller, and not by this guard since it started"
         ]
         assert "pattern 1 requested by somebody else" in rig[J].state()
+        (warning,) = (await rig.status()).warnings
+        assert warning.startswith(f"{J}: SR-31: pattern 1 is requested by somebody else; change the write community")
         await rig.run(90)  # The controller's own watchdog has ended it by then.
         assert "somebody else" not in rig[J].state()
         assert len(await trips(rig, "SR-31")) == 1
