@@ -11,7 +11,7 @@ from agent.model.identity import EquipmentId
 from agent.safety.budget import BUDGET_WINDOW_MS, LIMITS, SPENT_MAX, budget_is_left, spend
 from agent.safety.case import Case
 from agent.safety.kernel import judge
-from agent.safety.standing import Spending, Spent
+from agent.safety.standing import Spending, Spent, Standing
 from agent.safety.verdict import Approved, Refused
 from tests.safety.facts import (
     COMMANDS,
