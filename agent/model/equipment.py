@@ -123,7 +123,7 @@ class Bollard:
     """A retractable bollard behind its PLC.
 
     Args:
-        prewarn_ms_min: least time the red lamp burns before it moves up (SR-20).
+        prewarn_ms_min: least time the red lamp burns before it moves up, by the emergency switch too (SR-20).
         reverse_ms_max: longest time it goes on rising once a loop or the pressure edge is hit (SR-20).
         travel_ms_max: longest time it moves one way (SR-22); commission twice the nominal travel.
         rises_alone: its PLC raises it by itself after a passage. Otherwise it rises on our command only, but for the
