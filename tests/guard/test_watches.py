@@ -262,3 +262,18 @@ async def test_sr_14_records_that_do_not_tell_count_as_a_request_at_the_start(
         rig.stand_at_the_cabinet()
         await rig.run(1)
         assert await flash(rig) == ("refused", "SR-14")
+
+
+# SR-29
+
+
+async def test_sr_29_an_operators_hold_ends_with_the_sample_after_the_key_is_turned() -> None:
+    async with junction_rig() as rig:
+        await rig.run(1)
+        await rig.hear_fleet()
+        assert (await rig.ask(rig.people.alice, J, "select-plan", PLAN_2)).ended == "done"
+        rig.stand_at_the_cabinet()
+        await rig.run(0.7)  # The key is read twice a second.
+        (end,) = await rig.log("lease.end")
+        assert end.text.startswith("SR-29: somebody works there")
+        assert rig.patterns[-1] == 0
