@@ -1,22 +1,28 @@
 """The guard's black box as a technician meets it: shown, written out, checked."""
 
 import contextlib
+import io
 import os
 import random
 import shutil
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.cli import guard_export, guard_verify
+from agent.cli.gateway import Gateway
+from agent.cli.guard_records import GuardRecords
 from agent.ledger.ledger import Ledger
 from agent.process.clock import Clock
 from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
 from agent.wire.keyfile import read_signer
 from agent.wire.local import Failed, GetLog, GetSafetyPage, GetStatus, LogIs, Reply, Request, SafetyPage
 from agent.wire.messages import Event, StreamHead, Value
+from agent.wire.verification import verify
 from tests.cli.canned import CITY, GATEWAY, NOW_MS, Executor, serving
 from tests.cli.conftest import Said, Type
 
@@ -296,18 +302,55 @@ def test_records_handed_out_in_no_order_or_not_at_all_end_the_export(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bar_shows_only_to_somebody_who_waits(
+class Terminal(io.StringIO):
+    """Somebody who looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_only_to_somebody_who_waits_for_a_long_file(
     type_: Type, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agent.cli import guard_verify
-
     file = tmp_path / "box.bin"
     export(type_, file)
     monkeypatch.setattr(guard_verify, "PROGRESS_FROM_BYTES", 0)
     assert type_("guard verify", str(file)).err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with guard_verify._progress(10**7) as progress:
-        assert progress is None or callable(progress)
+    for length, shown in ((10**7, True), (0, False)):
+        monkeypatch.setattr(guard_verify, "PROGRESS_FROM_BYTES", 1)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with guard_verify._progress(length) as progress:
+            assert (progress is not None) is shown
+            if progress is not None:
+                progress(length // 2)
+
+
+def test_a_long_stream_is_exported_and_verified_in_little_memory(
+    type_: Type, state: Path, trust: Path, keys: Path, tmp_path: Path
+) -> None:
+    with ledger(state, trust) as guard, guard.atomic():
+        for number in range(6_000):
+            guard.append_events("safety", [Event(0, "trip", J, "SR-02", f"{number}" + 400 * "x", {})])
+    file = tmp_path / "box.bin"
+    assert export(type_, file).exit == 0
+
+    def write() -> None:
+        with Path(os.devnull).open("wb") as target:
+            guard_export._write(GuardRecords(Gateway(state)), target)
+
+    def check() -> None:
+        with file.open("rb") as source:
+            assert verify(source).finding is None
+
+    for work in (write, check):
+        tracemalloc.start()
+        try:
+            work()
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert file.stat().st_size > 3_500_000
+        assert peak_bytes < 1_500_000  # Of which the key list, however short, is read with room for a long one.
 
 
 def test_a_head_that_rises_meanwhile_is_left_for_the_next_export(
