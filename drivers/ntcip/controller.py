@@ -38,6 +38,8 @@ questions more), and at once when it was silent in between."""
 CALLS_PERIOD_MS, SET_ID_PERIOD_MS = 10_000, 300_000
 """How often calls and the configuration's fingerprint are asked for: signals seldom wait for less, and people change
 a configuration more slowly. Both are questions of their own, so that the observation never waits for them."""
+SELDOM_RETRY_MS = 60_000
+"""After silence or nonsense: a controller that never answers such a question must not cost a scan every 10 s."""
 SET_ID_AGE_MS_MAX = 3 * SET_ID_PERIOD_MS
 FACTS = (
     oids.UNIT_BACKUP_TIME,
@@ -222,10 +224,10 @@ class SignalController:
         """
         now_ms = self._now_ms()
         if now_ms >= self._calls_due_ms and (self._vehicle_calls or self._pedestrian_calls):
-            self._calls_due_ms = now_ms + CALLS_PERIOD_MS
             self._calls = await self._read_calls()
+            self._calls_due_ms = now_ms + (SELDOM_RETRY_MS if self._calls is None else CALLS_PERIOD_MS)
         elif now_ms >= self._set_id_due_ms:
-            self._set_id_due_ms = now_ms + CALLS_PERIOD_MS
+            self._set_id_due_ms = now_ms + SELDOM_RETRY_MS
             try:
                 self._take_set_id(await self.read_set_id())
             except (DeviceRefusedError, DeviceNonsenseError):

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from agent.model.observation import Calls
 from drivers.errors import DeviceSilentError
 from drivers.ntcip import oids
-from drivers.ntcip.controller import CALLS_PERIOD_MS, SET_ID_AGE_MS_MAX, SET_ID_PERIOD_MS, SignalController
+from drivers.ntcip.controller import (
+    CALLS_PERIOD_MS,
+    SELDOM_RETRY_MS,
+    SET_ID_AGE_MS_MAX,
+    SET_ID_PERIOD_MS,
+    SignalController,
+)
 from tests.drivers.ntcip.agent import Agent, honest
 from tests.drivers.ntcip.test_controller import FACTS, IMPATIENT_S, JUNCTION, TIMEOUT_S, UNIT, channels
 
@@ -79,7 +85,11 @@ async def test_calls_that_are_nonsense_or_not_answered_are_none_and_the_observat
         await controller.poll_seldom()
         assert (await controller.observe()).calls is None
         agent.values[VEHICLES(1)] = 1
-        hand.now_ms += CALLS_PERIOD_MS
+        hand.now_ms += SELDOM_RETRY_MS - 1
+        before = len(agent.requests)
+        await controller.poll_seldom()
+        assert len(agent.requests) == before
+        hand.now_ms += 1
         await controller.poll_seldom()
         assert (await controller.observe()).calls is not None
         agent.twist = lambda _request, _answer: []
