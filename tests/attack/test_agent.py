@@ -65,6 +65,7 @@ pytestmark = pytest.mark.slow
 RSS_BYTES_MAX = 60 * 2**20  # 42 MB at rest; sixteen connections may hold half a megabyte each
 RSS_GROWTH_BYTES_MAX = 12 * 2**20
 CALM_S = 3.0
+LATE_SHARE_MAX = 0.5  # more than in calm; the measured figure stands in docs/safety.md
 LEDGER_EVENTS = 5_000
 
 
@@ -107,6 +108,7 @@ async def test_a_flood_of_forged_frames_is_counted_by_reason_and_costs_no_scan()
         assert {name: found[name] for name in sent} == dict(sent)
         assert sum(sent.values()) == FRAMES
         assert storm.ticks_per_s > 0.5 * calm.ticks_per_s
+        assert storm.late / storm.ticks <= calm.late / calm.ticks + LATE_SHARE_MAX
         assert storm.highest < RSS_BYTES_MAX
         assert storm.highest - calm.highest < RSS_GROWTH_BYTES_MAX
 
