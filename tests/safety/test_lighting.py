@@ -48,6 +48,7 @@ def test_lr_01_says_which_floor_and_why_it_holds() -> None:
         "0 % is below the floor of 30 % for class M4, and it may be night, the photocell cannot be believed",
     )
     assert verdict(101, dark=False) == Refused("LR-01", "a level is 0..100 %, asked: 101 %")
+    assert verdict(-1, dark=False) == Refused("LR-01", "a level is 0..100 %, asked: -1 %")
     assert isinstance(verdict(0, dark=False), Approved)
     assert isinstance(verdict(100), Approved)
 
