@@ -120,7 +120,7 @@ class JunctionMemory:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What to do about trips, in this order: release, latch, lower, record, flash.
+    """What to do about trips, in this order: release, latch, record, then flash or lower.
 
     Args:
         alarm: there is something to tell people.
