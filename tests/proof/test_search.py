@@ -1,10 +1,13 @@
 """The reference junctions, searched to the end. The counts are exact: a state more or less is a change of behaviour."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.safety import observer
 from agent.safety.observer import Reaction
 from tests.proof.references import LAWFUL, SEARCHES, hostile
+from tests.test_docs import tables
 
 STATES_AND_TRANSITIONS = {
     "lawful 4-group crossing": (3_844, 40_348),
@@ -92,3 +95,12 @@ def test_an_observer_that_confirms_too_early_is_found(monkeypatch: pytest.Monkey
 def test_a_reaction_that_forgets_to_latch_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.proof.hostile.react", lambda *_: Reaction(alarm=True))
     assert hostile("pedestrian and bus").broken == "a contradiction does not latch"
+
+
+def test_the_page_tells_these_counts() -> None:
+    told = {cells[0]: cells[1:] for cells in tables(Path("docs/proof.md"))}
+    counts = STATES_AND_TRANSITIONS | {
+        "together": tuple(sum(each) for each in zip(*STATES_AND_TRANSITIONS.values(), strict=True))
+    }
+    for name, (states, transitions) in counts.items():
+        assert told[name] == [f"{states:,}", f"{transitions:,}"]
