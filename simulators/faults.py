@@ -43,6 +43,8 @@ MENU: dict[str, FaultKind] = {
         FaultKind("frozen_heartbeat", "the device's own heartbeat counter stands still"),
         FaultKind("stuck_green", "the lamp output of a channel stays on green", "channel", "1"),
         FaultKind("red_lamp_out", "the red lamp of a channel is dead", "channel", "1"),
+        FaultKind("stuck_red", "a phase is called and never served", "phase", "4"),
+        FaultKind("config_changed", "the stored configuration is another one, and so is its id"),
         FaultKind("local_flash", "a technician has switched the junction to flash"),
         FaultKind("loop_fault", "the vehicle loops report a defect"),
         FaultKind("loop_occupied", "a vehicle stands on a loop", "A or B", "A"),

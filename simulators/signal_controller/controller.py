@@ -1,7 +1,7 @@
 """The controller around its kernel: modes, flash, start-up, plans, lamps, faults. Pure model; step it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from simulators.control_socket import ControlError
@@ -41,6 +41,8 @@ FAULTS = (
     "local_flash",
     "stuck_green",
     "red_lamp_out",
+    "stuck_red",
+    "config_changed",
 )
 
 
@@ -194,7 +196,7 @@ class SignalController:
             | self.ped_detectors[1]
             | control.phase_control[PhaseControl.PED_CALL]
             | stimulated["ped_call"],
-            omit=control.phase_control[PhaseControl.PHASE_OMIT],
+            omit=control.phase_control[PhaseControl.PHASE_OMIT] | self._never_served(),
             ped_omit=control.phase_control[PhaseControl.PED_OMIT],
             hold=control.phase_control[PhaseControl.HOLD],
             force_off=control.phase_control[PhaseControl.FORCE_OFF] | forced,
@@ -204,6 +206,14 @@ class SignalController:
         )
         stimulated["call"] = stimulated["ped_call"] = 0  # a call is made once; a detector stays
         return demand
+
+    def _never_served(self) -> int:
+        return sum(bit(phase) for phase in self._faults.numbers("stuck_red") if 1 <= phase <= 8)
+
+    @property
+    def configuration_id(self) -> int:
+        """What it tells as globalSetIDParameter."""
+        return self.config_id % 65_535 + 1 if self._faults.on("config_changed") else self.config_id
 
     def _preempts(self) -> list[int]:
         active = [n for n, on in self.control.preempt.items() if on and n in self.program.preempts]
@@ -300,7 +310,8 @@ class SignalController:
         everyone = sum(bit(phase.number) for phase in self.program.phases)
         with_peds = sum(bit(phase.number) for phase in self.program.phases if phase.walk_s)
         if self.mode in (Mode.RUN, Mode.CLEARING):
-            return self.kernel.picture()
+            shown = self.kernel.picture()
+            return replace(shown, vehicle_calls=shown.vehicle_calls | self._never_served() & shown.reds)
         if self.mode is Mode.START_UP_YELLOW:
             return Picture(yellows=everyone, dont_walks=with_peds)
         if self.mode is Mode.START_UP_RED:

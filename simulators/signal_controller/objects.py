@@ -241,6 +241,6 @@ class ObjectTable:
     def _globals(self) -> Entries:
         controller = self._controller
         yield oids.SYS_DESCR, Node(MODEL.encode)
-        yield oids.GLOBAL_SET_ID, Node(lambda: controller.config_id)
+        yield oids.GLOBAL_SET_ID, Node(lambda: controller.configuration_id)
         yield oids.GLOBAL_MODULE_MODEL, Node(MODEL.encode)
         yield oids.GLOBAL_TIME, Node(lambda: int(self._epoch_s()) & 0xFFFFFFFF, is_counter=True)

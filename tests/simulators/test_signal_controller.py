@@ -297,3 +297,22 @@ def test_the_same_seed_brings_the_same_night() -> None:
         run(cabinet, 200)
         logs.append(cabinet.controller.log.since(0))
     assert logs[0] == logs[1]
+
+
+def test_a_phase_that_is_stuck_red_is_called_and_never_served() -> None:
+    cabinet = cabinet_by_hand()
+    cabinet.fault("stuck_red:4")
+    for _ in range(2_000):
+        run(cabinet, 0.1)
+        picture = cabinet.controller.picture()
+        assert not (picture.greens | picture.yellows) & bit(4)
+        assert not picture.reds & bit(4) or picture.vehicle_calls & bit(4)
+
+
+def test_a_configuration_changed_behind_our_back_has_another_id_for_as_long_as_it_is_there() -> None:
+    cabinet = cabinet_by_hand()
+    before = get(cabinet, oids.GLOBAL_SET_ID)
+    cabinet.fault("config_changed")
+    assert get(cabinet, oids.GLOBAL_SET_ID) == before + 1
+    cabinet.fault("config_changed", on=False)
+    assert get(cabinet, oids.GLOBAL_SET_ID) == before
