@@ -42,6 +42,9 @@ def test_sr_18_says_which_check_sum_differs() -> None:
 
 def test_sr_18_free_text_and_unknown_templates_do_not_exist() -> None:
     assert verdict(replace(SHOW, template=3)) == Refused("SR-18", "template 3 is not commissioned here; 1, 2 are")
+    none = replace(SITE, equipment={D: replace(DISPLAY, templates={})})
+    said = "template 1 is not commissioned here; none are"
+    assert judge(SHOW, none, SEEN, Standing(), NOW_MS) == Refused("SR-18", said)
 
 
 def test_sr_18_nothing_is_asked_of_a_display_in_local_mode() -> None:
