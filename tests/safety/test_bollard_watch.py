@@ -88,6 +88,13 @@ def test_what_the_key_did_is_nobodys_fault() -> None:
     assert told((0, {**DOWN, **RED, "local_key": True}), (100, {**RED, "state": 2})) == []
 
 
+def test_sr_24_green_is_wrong_where_the_position_is_unknown() -> None:
+    assert told((0, {"at_top": True})) == [
+        ("SR-24", "the green lamp is on and the bollard is at the upper limit", LATCH),
+        ("SR-19", "position unknown: both limit switches are on", ALARM),
+    ]
+
+
 def test_sr_20_the_commissioned_warning_counts() -> None:
     slow = replace(BOLLARD, prewarn_ms_min=2_500)
     story = ((0, DOWN), (100, WARNS), (2_499, RISES))
