@@ -37,6 +37,8 @@ TESTS_OF_TESTS = "the_campaign_finds_any_rule"
 """They leave rules out themselves, and say nothing of the kernel."""
 REPORT = ROOT / "build/mutants/report.json"
 SCORE_MIN_PERCENT = 95.0
+LONG = ("campaign", "soundness", "spells", "plc")
+"""Words in the names of tests that take seconds: they run last."""
 PATIENCE = 4
 """A mutant that runs this many times longer than all tests do has been noticed: it hangs."""
 SECONDS_MIN = 20.0
@@ -115,8 +117,8 @@ def _try_all(mutants: list[Mutant], jobs: int, patience_s: float, console: Conso
                     running[_fork(mutant)] = _Child(mutant, time.monotonic() + patience_s)
                 for mutant, how in _ended(running):
                     ended.append((mutant, how))
-                    if how == SURVIVED and not console.is_terminal:
-                        print(f"survives so far, {len(ended)} of {len(mutants)} tried: {mutant}", flush=True)
+                    if not console.is_terminal and (how == SURVIVED or len(ended) % 100 == 0):
+                        print(f"{len(ended)} of {len(mutants)} tried; {how}: {mutant}", flush=True)
                     alive = sum(each == SURVIVED for _, each in ended)
                     bar.update(task, advance=1, description=f"mutants, {alive} survive")
                 time.sleep(0.01)
@@ -182,7 +184,9 @@ def _run_tests(mutant: Mutant | None) -> int:
 def _tests_for(mutant: Mutant | None) -> list[list[str]]:
     """The kernel's tests that load the changed module: its own, which find most faults, then the others."""
     stem = Path(mutant.path).stem if mutant else ""
-    paths = sorted((ROOT / TESTS).glob("test_*.py"), key=lambda path: ("campaign" in path.stem, path.name))
+    paths = sorted(
+        (ROOT / TESTS).glob("test_*.py"), key=lambda path: (any(word in path.stem for word in LONG), path.name)
+    )
     if mutant is not None:
         module = mutant.path.removesuffix(".py").replace("/", ".")
         paths = [path for path in paths if "records" in path.stem or module in _loaded_by(path.relative_to(ROOT))]
