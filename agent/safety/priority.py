@@ -3,7 +3,7 @@
 Source: docs/safety.md SR-15; Zolder 2020: calls faked by an app, because nobody was asked who they were.
 """
 
-from agent.model.command import PriorityRequest, Role
+from agent.model.command import PriorityRequest
 from agent.model.equipment import Junction
 from agent.model.observation import JunctionObserved
 from agent.safety.budget import BUDGET_WINDOW_MS
@@ -20,8 +20,8 @@ VEHICLE_REQUESTS_MAX = 3
 
 
 def requester_is_known(case: Asked) -> Refused | None:
-    """SR-15: somebody signed for one vehicle that has a number; the local plan drives none."""
-    if case.command.vehicle < 1 or case.command.origin.role is Role.LOCAL_PLAN:
+    """SR-15: what somebody signed for is one vehicle, and has a number. Who signed was asked before (SR-25)."""
+    if case.command.vehicle < 1:
         return Refused("SR-15", "a priority request names its vehicle and is signed")
     return None
 

@@ -60,6 +60,7 @@ def test_sr_15_a_vehicle_is_waited_for_a_minute_at_most(presence_ms: int, passes
 
 def test_sr_15_a_vehicle_asks_one_junction_once_in_two_minutes() -> None:
     assert verdict(ASKED, given_ago(119_999)) == Refused("SR-15", "vehicle 4711 asked here 119 s ago")
+    assert verdict(ASKED, given_ago(119_000)) == Refused("SR-15", "vehicle 4711 asked here 119 s ago")
     assert isinstance(verdict(ASKED, given_ago(120_000)), Approved)
     assert isinstance(verdict(ASKED, given_ago(1, OTHER)), Approved)
     assert isinstance(verdict(ASKED, given_ago(1, vehicle=4712)), Approved)

@@ -23,6 +23,8 @@ def test_sr_10_a_watchdog_goes_out_every_60_s(age_ms: int, due: bool) -> None:
 def test_sr_10_says_what_an_order_needs() -> None:
     assert order_ends(None) == Refused("SR-10", "an order lasts 1..60 min, asked: none")
     assert order_ends(0) == Refused("SR-10", "an order lasts 1..60 min, asked: 0 min")
+    assert order_ends(1) is None
+    assert order_ends(60) is None
     assert order_ends(61) == Refused("SR-10", "an order lasts 1..60 min, asked: 61 min")
 
 
