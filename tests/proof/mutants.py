@@ -42,6 +42,7 @@ LONG = ("campaign", "soundness", "spells", "plc")
 PATIENCE = 4
 """A mutant that runs this many times longer than all tests do has been noticed: it hangs."""
 SECONDS_MIN = 20.0
+CHILD_SECONDS_MAX = 900
 KILLED, SURVIVED, HANGS = "killed", "survived", "hangs"
 EXIT_DONE, EXIT_SURVIVORS, EXIT_BROKEN = 0, 1, 2
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         for mutant in chosen:
             console.print(str(mutant), markup=False, soft_wrap=True)
         return EXIT_DONE
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_BROKEN))  # And take the children along.
     _load_what_mutants_share()
     started_s = time.monotonic()
     if run_one(None, 600.0) != SURVIVED:
@@ -159,6 +161,8 @@ def _fork(mutant: Mutant | None) -> int:
     if pid:
         return pid
     status = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(CHILD_SECONDS_MAX)  # Should whoever waits be gone.
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.model.command import CommandClass
 from agent.model.observation import Presence
 from agent.safety.bollard import green_is_wrong
 from agent.safety.case import Case
@@ -11,22 +12,27 @@ from agent.safety.kernel import judge, may_refresh
 from agent.safety.lease import Lease, granted
 from agent.safety.matrix import Matrix
 from agent.safety.observer import JunctionMemory, watch
-from agent.safety.standing import Standing
-from agent.safety.verdict import Approved, Refused
+from agent.safety.standing import Spending, Standing
+from agent.safety.verdict import _SEAL, Approved, Refused
 from tests.safety.facts import (
+    AUTONOMOUS,
     BOLLARD,
     FLASH,
     JUNCTION,
     LATCHED,
+    LEVEL,
     NOW_MS,
     ON_SITE,
     PLAN,
     RELEASE,
     SEEN_BOLLARD,
     SEEN_JUNCTION,
+    SEEN_SEGMENT,
+    SEGMENT,
     SITE,
     TAGGED_OUT,
     J,
+    S,
     pairs,
 )
 
@@ -119,3 +125,33 @@ def test_sr_06_a_green_beside_its_conflict_is_told_as_a_conflict_only() -> None:
         memory, trips = watch(memory, seen, JUNCTION)
     assert "SR-02" in {trip.rule for trip in trips}
     assert (1, 2) not in {trip.groups for trip in trips if trip.rule == "SR-06"}
+
+
+def test_sr_25_a_hold_in_force_costs_nothing_of_the_budget() -> None:
+    spent = (Spending(CommandClass.R1_BOUNDED, J, NOW_MS),) * 60 + (Spending(CommandClass.R3_DEGRADING, J, NOW_MS),) * 3
+    for command in (PLAN, FLASH):
+        assert isinstance(judge(command, SITE, SEEN_JUNCTION, Standing(spent=spent), NOW_MS), Refused)
+        assert may_refresh(held(command), SITE, SEEN_JUNCTION, Standing(spent=spent), NOW_MS) is None
+
+
+def test_sr_10_lr_02_how_long_a_hold_may_last_is_asked_when_it_begins_and_due_ends_it() -> None:
+    long = Approved(replace(PLAN, lease_ms=3_600_001), NOW_MS, _SEAL)
+    assert may_refresh(granted(long), SITE, SEEN_JUNCTION, Standing(), NOW_MS) is None
+    level = judge(LEVEL, SITE, SEEN_SEGMENT, Standing(), NOW_MS)
+    assert isinstance(level, Approved)
+    shorter = replace(SITE, equipment={**SITE.equipment, S: replace(SEGMENT, lease_ms_max=1)})
+    assert may_refresh(granted(level), shorter, SEEN_SEGMENT, Standing(), NOW_MS) is None
+
+
+def test_sr_11_a_hold_in_force_is_ended_by_due_and_not_by_the_mode() -> None:
+    for command in (PLAN, FLASH):
+        assert may_refresh(held(command), SITE, SEEN_JUNCTION, AUTONOMOUS, NOW_MS) is None
+
+
+def test_sr_12_sr_14_a_flash_in_force_is_refreshed_while_it_flashes() -> None:
+    flashing = replace(SEEN_JUNCTION, flash_status=3, pattern=255)
+    just_asked = Standing(flash_requested_at_ms=NOW_MS)
+    assert may_refresh(held(FLASH), SITE, flashing, just_asked, NOW_MS) is None
+    refused = may_refresh(held(PLAN), SITE, flashing, just_asked, NOW_MS)
+    assert refused is not None
+    assert refused.rule == "SR-12"
