@@ -225,6 +225,23 @@ def test_sr_07_old_calls_and_samples_far_apart_claim_nothing() -> None:
     assert rules([sample(999 * n, "GRRR", calls=called(999 * n, 0x20)) for n in range(200)], CALLED) != []
 
 
+def test_sr_07_only_a_red_alone_is_a_red() -> None:
+    assert rules(waits(70_000, "G-RR"), CALLED) == []
+    assert rules(waits(70_000, "RBRR"), CALLED) == []
+
+
+def test_sr_07_calls_count_for_twenty_five_seconds() -> None:
+    def story(last_ms: int) -> list[JunctionObserved]:
+        answers = (0, last_ms + 500, 50_500, 60_500)
+        return [
+            sample(at_ms, "GRRR", calls=called(max(each for each in answers if each <= at_ms), 0x20))
+            for at_ms in range(0, 61_000, 500)
+        ]
+
+    assert rules(story(25_000), CALLED) == [(60_500, "SR-07")]
+    assert rules(story(25_500), CALLED) == []
+
+
 @pytest.mark.parametrize("shown", ["GRRR", "RRRR"])
 @given(longest_s=st.integers(10, 300))
 def test_sr_07_is_told_at_the_first_answer_after_the_sites_longest_red(shown: str, longest_s: int) -> None:
