@@ -32,6 +32,8 @@ from fleet.answers import (
 )
 from fleet.broadcast import BROWSERS_MAX, END
 from fleet.control_room import ControlRoom
+from fleet.enrolment import Enrolments
+from fleet.enrolment_api import HANDLERS as ENROLMENT_HANDLERS
 from fleet.errors import AskError
 from fleet.origin import Origins, guarded
 from fleet.store import EVENTS_MAX, HISTORY_MAX
@@ -223,8 +225,8 @@ def _error(status: int, text: str) -> Response[ErrorAnswer]:
     return Response(ErrorAnswer(text), status_code=status, media_type=MediaType.JSON)
 
 
-def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
-    """The whole web application: API, console, and Leaflet's own files."""
+def make_app(room: ControlRoom, origins: Origins, joining: Enrolments | None = None) -> ASGIApp:
+    """The whole web application: API, console, and Leaflet's own files. Nobody can join without ``joining``."""
     leaflet = Path(str(resources.files("js_lib_leaflet"))) / "static" / "js_lib_leaflet"
     static: list[ControllerRouterHandler] = [
         create_static_files_router(
@@ -245,11 +247,14 @@ def make_app(room: ControlRoom, origins: Origins) -> ASGIApp:
     ]
     handlers: list[ControllerRouterHandler] = [
         district, gateways, one_equipment, history, events, commands, one_command, send, approve, operators, health,
-        metrics, stream,
+        metrics, stream, *ENROLMENT_HANDLERS,
     ]  # fmt: skip
     app = Litestar(
         route_handlers=[*handlers, *static],
-        dependencies={"room": Provide(lambda: room, sync_to_thread=False)},
+        dependencies={
+            "room": Provide(lambda: room, sync_to_thread=False),
+            "joining": Provide(lambda: joining, sync_to_thread=False),
+        },
         exception_handlers={
             AskError: _said,
             HTTPException: _malformed,

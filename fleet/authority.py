@@ -68,9 +68,9 @@ def init(
     _make_folder(folder / ISSUED)
     write_key(folder / ROOT_KEY, root.key, root_passphrase)
     write_key(folder / ISSUING_KEY, issuing.key, passphrase)
-    write_new(folder / ROOT, _pem(root.certificate))
-    write_new(folder / ISSUING, _pem(issuing.certificate))
-    write_new(folder / CHAIN, _pem(root.certificate, issuing.certificate))
+    write_new(folder / ROOT, pem(root.certificate))
+    write_new(folder / ISSUING, pem(issuing.certificate))
+    write_new(folder / CHAIN, pem(root.certificate, issuing.certificate))
     lists = [pki.make_crl(authority, [], 1, now) for authority in (root, issuing)]
     write_new(folder / CRL, b"".join(each.public_bytes(PEM) for each in lists))
     return paths
@@ -95,8 +95,8 @@ class Issuer:
             CertificateError: it could not be recorded.
         """
         name = pki.common_name(certificate).replace("/", ".")
-        write_new(self.folder / ISSUED / f"{name}-{certificate.serial_number:x}.pem", _pem(certificate))
-        return _pem(certificate, self.authority.certificate)
+        write_new(self.folder / ISSUED / f"{name}-{certificate.serial_number:x}.pem", pem(certificate))
+        return pem(certificate, self.authority.certificate)
 
     def revoke(self, serials: Sequence[int], now: datetime) -> int:
         """Add certificates to the revocation list; return how many were not in it yet. Brokers need it, and a reload.
@@ -255,7 +255,8 @@ def replace(path: Path, data: bytes, mode: int) -> None:
         raise CertificateError(f"{path}: not replaced: {error.strerror}") from error
 
 
-def _pem(*certificates: x509.Certificate) -> bytes:
+def pem(*certificates: x509.Certificate) -> bytes:
+    """Certificates, one behind the other."""
     return b"".join(each.public_bytes(PEM) for each in certificates)
 
 

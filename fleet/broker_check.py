@@ -35,6 +35,7 @@ from agent.wire.topics import ROOT
 from fleet import authority, pki
 from fleet.authority import Issuer
 from fleet.broker_config import CHECK_GATEWAYS, CHECK_OBSERVER
+from fleet.errors import FleetError
 from fleet.link import Broker
 
 ANSWER_S = 5.0
@@ -62,7 +63,7 @@ class Finding:
     detail: str = ""
 
 
-class _NotTriedError(Exception):
+class _NotTriedError(FleetError):
     """What had to work first did not: nothing is known of the promise."""
 
 

@@ -21,6 +21,38 @@ CHECK_GATEWAYS = ("check-a", "check-b")
 CHECK_OBSERVER = "check"
 CONFIG_FILE, ACL_FILE = "mosquitto.conf", "acl"
 
+LIMITS = f"""
+# Nothing is kept on disk: gateways keep what was not acknowledged, signed, end to end. A broker that hands out an old
+# command after a restart is a hazard.
+persistence false
+# Sessions that clients ask to be kept; ours never ask.
+persistent_client_expiration 1h
+# A retained message goes when its publisher's right to its topic has gone.
+check_retain_source true
+queue_qos0_messages false
+
+# Sizes: an envelope is at most {ENVELOPE_BYTES_MAX} bytes, its packet {PACKET_BYTES_MAX}. A larger packet ends its sender's connection.
+message_size_limit {ENVELOPE_BYTES_MAX}
+max_packet_size {PACKET_BYTES_MAX}
+# On their way to one client. 16 links of each of five streams, acks and commands fit; a manager takes 200.
+max_inflight_messages 200
+# Waiting for one client that reads slowly. What does not fit is dropped here and sent again by the gateways.
+max_queued_messages 20000
+max_queued_bytes 134217728
+memory_limit 1073741824
+# Gateways say 20 s. A dead link is noticed within one and a half of what its client said.
+max_keepalive 60
+
+# Nobody reads $SYS.
+sys_interval 0
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+# Who came and went, by name: the trace of a stolen certificate.
+connection_messages true
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
@@ -65,6 +97,10 @@ class BrokerSettings:
 
 def mosquitto_conf(settings: BrokerSettings) -> str:
     """The configuration, for mosquitto 2.0 and later."""
+    return _door(settings) + LIMITS
+
+
+def _door(settings: BrokerSettings) -> str:
     return f"""\
 # mosquitto 2.x for the city of {settings.city}. Written by `armoire-fleet broker config`; checked by `armoire-fleet broker check`.
 # Two such brokers, which know nothing of each other, are better than a cluster: gateways walk from one to the other.
@@ -97,36 +133,6 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 acl_file {settings.etc}/{ACL_FILE}
-
-# Nothing is kept on disk: gateways keep what was not acknowledged, signed, end to end. A broker that hands out an old
-# command after a restart is a hazard.
-persistence false
-# Sessions that clients ask to be kept; ours never ask.
-persistent_client_expiration 1h
-# A retained message goes when its publisher's right to its topic has gone.
-check_retain_source true
-queue_qos0_messages false
-
-# Sizes: an envelope is at most {ENVELOPE_BYTES_MAX} bytes, its packet {PACKET_BYTES_MAX}. A larger packet ends its sender's connection.
-message_size_limit {ENVELOPE_BYTES_MAX}
-max_packet_size {PACKET_BYTES_MAX}
-# On their way to one client. 16 links of each of five streams, acks and commands fit; a manager takes 200.
-max_inflight_messages 200
-# Waiting for one client that reads slowly. What does not fit is dropped here and sent again by the gateways.
-max_queued_messages 20000
-max_queued_bytes 134217728
-memory_limit 1073741824
-# Gateways say 20 s. A dead link is noticed within one and a half of what its client said.
-max_keepalive 60
-
-# Nobody reads $SYS.
-sys_interval 0
-log_dest stderr
-log_type error
-log_type warning
-log_type notice
-# Who came and went, by name: the trace of a stolen certificate.
-connection_messages true
 """
 
 

@@ -16,6 +16,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE = frozenset({"same-origin", "none"})
+CONTENT_TYPES = frozenset({"application/json", "application/pkcs10"})
+"""A page of another site can send neither without asking first."""
 CONTENT_POLICY = (
     b"default-src 'self'; "
     b"style-src 'self' 'unsafe-inline'; "  # Leaflet positions its panes by inline styles; scripts stay ours alone.
@@ -52,7 +54,7 @@ class Origins:
             return f"a page of {origin[:100]!r} may not command: open the console at the manager's own address"
         if headers.get("sec-fetch-site", "none") not in SAME_SITE:
             return "a page of another site may not command: open the console at the manager's own address"
-        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        if headers.get("content-type", "").partition(";")[0].strip() not in CONTENT_TYPES:
             return "send application/json"
         return ""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from litestar.types import ASGIApp
 from structlog.tracebacks import ExceptionDictTransformer
 
 from fleet.api import make_app
-from fleet.control_room import ControlRoom
+from fleet.authority import read_issuer
+from fleet.control_room import ControlRoom, unix_ms
+from fleet.enrolment import Enrolments
 from fleet.errors import FolderError
 from fleet.exhaustion import Exhaustion
-from fleet.folder import Trust, owned, read_trust
+from fleet.folder import ROOTS_FILE, Trust, owned, read_trust
 from fleet.link import Broker, FleetLink, read_broker
 from fleet.origin import Origins
 
@@ -36,6 +39,7 @@ class Settings:
         folder: where the database is. trust: where keys and key list are.
         host: an address, or ``localhost``. names: further host names the console may be opened under.
         is_open: other machines may connect.
+        authority: folder of the certificate authority, None if nobody can join here. passphrase: of its issuing key.
     """
 
     folder: Path
@@ -46,6 +50,8 @@ class Settings:
     port: int
     is_open: bool = False
     names: tuple[str, ...] = ()
+    authority: Path | None = None
+    passphrase: bytes | None = None
 
 
 class WebServer(uvicorn.Server):
@@ -102,7 +108,8 @@ async def _serve_on(
     origins = Origins(settings.names, any_address=settings.is_open)
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     url = f"http://{host}:{address[1]}/"
-    web = WebServer(make_app(room, origins), lambda: print(f"ready {url}", flush=True))  # noqa: T201 - who started us waits for it
+    joining = enrolments(settings, room)
+    web = WebServer(make_app(room, origins, joining), lambda: print(f"ready {url}", flush=True))  # noqa: T201 - who started us waits for it
     structlog.get_logger("fleet").info("started", city=room.city, fleet=room.fleet, term=room.term, url=url)
     async with asyncio.TaskGroup() as tasks:
         inside = [tasks.create_task(room.run()), tasks.create_task(FleetLink(room, broker).run())]
@@ -113,6 +120,25 @@ async def _serve_on(
         web.should_exit = True
         for task in (*inside, waiting):
             task.cancel()
+
+
+def enrolments(settings: Settings, room: ControlRoom) -> Enrolments | None:
+    """Who may join, if there is an authority.
+
+    Raises:
+        CertificateError, FolderError: it cannot be used.
+    """
+    if settings.authority is None:
+        return None
+    opened = partial(read_issuer, settings.authority, settings.passphrase)
+    opened()
+    try:
+        roots = (settings.trust / ROOTS_FILE).read_text()
+        return Enrolments(
+            room.city, settings.folder, opened, lambda: room.ring, lambda: (roots, room.ring.sealed), unix_ms
+        )
+    except OSError as error:
+        raise FolderError(f"{error.filename}: {error.strerror}") from error
 
 
 def check_address(host: str, *, is_open: bool) -> None:

@@ -145,6 +145,18 @@ COMMANDS = (
         "armoire commission sign site.toml --key commissioner.pem",
     ),
     _entry(
+        "enrol",
+        "enrol:enrol",
+        "Make this gateway's keys and have the fleet certify them.",
+        "armoire enrol configs/sites/gw-darcy.toml --fleet https://fleet.example --code abcde-fghij-klmno-pqrst-uvwxy-z",
+    ),
+    _entry(
+        "renew",
+        "enrol:renew",
+        "Renew the gateway's certificate if it is time.",
+        "armoire renew configs/sites/gw-darcy.toml",
+    ),
+    _entry(
         "run",
         "processes:run",
         "Run guard and agent of one site until Ctrl-C.",

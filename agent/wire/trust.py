@@ -244,6 +244,7 @@ class KeyRing:
     def __init__(self, key_list: KeyList, sealed: bytes = b"") -> None:
         self.city = CityId(key_list.city)
         self.version = key_list.version
+        self.issued_ms = key_list.issued_ms
         self.expires_ms = key_list.expires_ms
         self.sealed = sealed
         self._entries: dict[bytes, KeyEntry] = {}

@@ -21,7 +21,7 @@ from fleet.control_room import ControlRoom
 from fleet.folder import Trust, read_trust
 from fleet.link import Broker, FleetLink
 from fleet.origin import Origins
-from fleet.server import WebServer
+from fleet.server import Settings, WebServer, enrolments
 from tests.fleet import broker
 from tests.fleet.intake import Bench
 from tests.fleet.standin import LiveGateway, StandIn
@@ -88,12 +88,15 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, trust_folder: Path, port: int, fleet: str = "control-room") -> AsyncIterator[Running]:
+async def running(
+    folder: Path, trust_folder: Path, port: int, fleet: str = "control-room", authority: Path | None = None
+) -> AsyncIterator[Running]:
     """Run a manager for the length of the block."""
     room = ControlRoom(fleet, folder, trust_folder, read_trust(trust_folder))
     link = FleetLink(room, Broker("127.0.0.1", port))
     ready = asyncio.Event()
-    web = WebServer(make_app(room, Origins()), ready.set)
+    settings = Settings(folder, trust_folder, fleet, "", "", 0, authority=authority)
+    web = WebServer(make_app(room, Origins(), enrolments(settings, room)), ready.set)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(base_url=url, timeout=20) as http:

@@ -1,0 +1,401 @@
+"""A gateway joins, is believed, renews, is replaced and is turned down: command line, HTTP and files at both ends."""
+
+import asyncio
+import base64
+import random
+import shutil
+import stat
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+from agent.cli import credentials
+from agent.cli.ending import Exit
+from agent.cli.main import main as armoire
+from agent.runtime.errors import TransportError
+from agent.runtime.mqtt import Transport, broker_of
+from agent.runtime.tls import read_context
+from agent.wire.demotrust import make_demo_trust
+from agent.wire.errors import KeyListError
+from agent.wire.keyfile import read_signer
+from agent.wire.trust import load_key_list, read_roots
+from fleet import authority, pki
+from fleet.cli import main as armoire_fleet
+from fleet.enrolment import Code, Enrolments
+from fleet.pki import GATEWAY_DAYS
+from tests.fleet.city import make_authority, real_broker, request_for
+from tests.fleet.conftest import CITY, Running, running, until
+from tests.fleet.standin import StandIn, unix_ms
+
+GATEWAY, REFUSED, UNREACHABLE = "gw-darcy", 3, 6
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class City:
+    """A manager with an authority, and one cabinet's folder."""
+
+    manager: Running
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "cabinet/state"
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca"
+
+    @property
+    def trust(self) -> Path:
+        return self.folder / "trust"
+
+    async def fleet(self, *words: str, online: bool = True) -> tuple[int, str]:
+        self.capsys.readouterr()
+        url = ["--url", self.manager.url] if online else []
+        code = await asyncio.to_thread(armoire_fleet, [*words, *url])
+        shown = self.capsys.readouterr()
+        return code, shown.out + shown.err
+
+    async def gateway(self, *words: str) -> tuple[int, str]:
+        self.capsys.readouterr()
+        site = str(self.folder / "cabinet/site.toml")
+        code = await asyncio.to_thread(armoire, [words[0], site, *words[1:]])
+        shown = self.capsys.readouterr()
+        return code, shown.out + shown.err
+
+    async def code(self) -> str:
+        ended, text = await self.fleet("enrolment", "code", GATEWAY, "--operator", "alice")
+        assert ended == 0
+        return text.split()[0]
+
+    async def ask(self, code: str, wait: str = "1s") -> tuple[int, str]:
+        return await self.gateway("enrol", "--fleet", self.manager.url, "--code", code, "--wait", wait)
+
+    async def newest(self) -> dict[str, Any]:
+        found: list[dict[str, Any]] = (await self.manager.http.get("/api/enrolment")).json()
+        return found[-1]
+
+    async def approve(self) -> tuple[int, str]:
+        newest = await self.newest()
+        return await self.fleet("enrolment", "approve", newest["id"], "--words", newest["words"], "--operator", "alice")
+
+    async def join(self) -> None:
+        code = await self.code()
+        assert (await self.ask(code))[0] == REFUSED  # Nobody has looked at it yet.
+        assert (await self.approve())[0] == 0
+        ended, text = await self.ask(code)
+        assert (ended, "enrolled" in text) == (0, True), text
+
+    async def new_key_list(self, *extra: str) -> str:
+        """The officers sign what was approved."""
+        draft = self.folder / f"keys-{unix_ms()}"
+        trust = ["--trust", str(self.trust)]
+        ended, told = await self.fleet(
+            "keys", "draft", *trust, "--dir", str(self.folder / "fleet"), "--out", str(draft), *extra, online=False
+        )
+        assert ended == 0, told
+        signed = []
+        for n in (1, 2):
+            out = Path(f"{draft}-{n}")
+            key = str(self.trust / f"offline/root-{n}.pem")
+            assert (
+                await self.fleet("keys", "sign", str(draft), "--key", key, *trust, "--out", str(out), online=False)
+            )[0] == 0
+            signed.append(str(out))
+        assert (await self.fleet("keys", "publish", signed[0], *trust, online=False))[0] == 4  # One of two officers.
+        assert (await self.fleet("keys", "publish", *signed, *trust, online=False))[0] == 0
+        version = self.manager.room.ring.version + 1
+        await until(lambda: self.manager.room.ring.version == version)
+        return told
+
+    def kids(self) -> set[str]:
+        return {entry.kid for entry in self.manager.room.ring.entries() if entry.role in {"agent", "guard"}}
+
+    def own_kids(self, names: Sequence[str] = ("agent", "guard")) -> set[str]:
+        return {read_signer(self.state / f"keys/{name}.pem").kid.decode() for name in names}
+
+
+@pytest.fixture
+async def city(
+    tmp_path: Path, broker_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[City]:
+    monkeypatch.setattr("fleet.control_room.KEY_LIST_S", 0.05)
+    monkeypatch.setattr("fleet.enrolment_api.RETRY_S", 1)
+    make_authority(tmp_path / "ca")
+    make_demo_trust(tmp_path / "trust", CITY, ["gw-monge"], now_ms=unix_ms())
+    (tmp_path / "cabinet").mkdir()
+    shutil.copy(ROOT / "configs/sites/gw-republique.toml", tmp_path / "cabinet/site.toml")
+    site = (tmp_path / "cabinet/site.toml").read_text().replace("gw-republique", GATEWAY)
+    (tmp_path / "cabinet/site.toml").write_text(site)
+    async with running(tmp_path / "fleet", tmp_path / "trust", broker_port, authority=tmp_path / "ca") as manager:
+        made = City(manager, tmp_path, capsys)
+        made.state.mkdir(parents=True, exist_ok=True)
+        yield made
+
+
+async def test_a_gateway_joins_with_keys_it_made_and_is_believed_once_the_officers_have_signed(city: City) -> None:
+    code = await city.code()
+    ended, text = await city.ask(code)
+    assert ended == REFUSED
+    assert "still waits" in text
+    newest = await city.newest()
+    assert newest["words"] in text  # The technician sees what the operator sees.
+    assert not (city.state / "keys").exists()
+    ended, text = await city.fleet(
+        "enrolment", "approve", newest["id"], "--words", "a b c d e f", "--operator", "alice"
+    )
+    assert (ended, "not the words" in text) == (REFUSED, True)
+    assert (await city.approve())[0] == 0
+    ended, text = await city.ask(code)
+    assert ended == 0, text
+    assert "not signed the new keys yet" in text
+
+    private = ["keys/agent.pem", "keys/guard.pem", "tls/gateway.key"]
+    assert {stat.S_IMODE((city.state / name).stat().st_mode) for name in private} == {0o600}
+    assert not (city.state / "enrolment").exists()
+    assert {path.name for path in city.folder.glob("fleet/enrolment/**/*") if path.suffix in {".pem", ".key"}} == set()
+    assert city.own_kids().isdisjoint(city.kids())
+    told = await city.new_key_list()
+    assert all(f"+ {kid}" in told for kid in city.own_kids())
+    assert city.own_kids() <= city.kids()
+
+    agent, guard = (read_signer(city.state / f"keys/{name}.pem") for name in ("agent", "guard"))
+    async with city.manager.live(StandIn(CITY, GATEWAY, agent, guard)).connected() as gateway:  # type: ignore[arg-type]
+        gateway.tell(gateway.voice.samples({"segment-1/n": 1}))
+        await gateway.wait_acknowledged()
+
+
+async def test_what_was_enrolled_opens_the_door_of_a_real_broker(
+    city: City, require_program: Callable[[str], Path]
+) -> None:
+    await city.join()
+    issuer = authority.read_issuer(city.ca)
+    with real_broker(require_program("mosquitto"), city.folder / "room-a", issuer) as broker:
+        async with Transport(broker_of(broker.url, partial(read_context, city.state / "tls")), GATEWAY) as transport:
+            await transport.publish(f"armoire/1/{CITY}/{GATEWAY}/up/state", b"1")
+            with pytest.raises(TransportError):
+                await transport.publish(f"armoire/1/{CITY}/gw-monge/up/state", b"1")
+
+
+async def test_only_the_code_of_this_gateway_is_taken_once_and_within_its_hour(city: City) -> None:
+    first = await city.code()
+    ended, text = await city.ask("a" * 26)
+    assert (ended, "not the code" in text) == (REFUSED, True)
+    second = await city.code()
+    assert (await city.ask(first))[0] == REFUSED  # A newer code ends an older one.
+    assert (await city.manager.http.get("/api/enrolment")).json() == []
+    kept = city.folder / f"fleet/enrolment/codes/{GATEWAY}.json"
+    code = msgspec.json.decode(kept.read_bytes(), type=Code)
+    kept.write_bytes(msgspec.json.encode(msgspec.structs.replace(code, until_ms=unix_ms() - 1)))
+    ended, text = await city.ask(second)
+    assert (ended, "more than an hour old" in text) == (REFUSED, True)
+    third = await city.code()
+    await city.ask(third)
+    shutil.rmtree(city.state / "enrolment")  # Another cabinet, or another try, with the same code.
+    ended, text = await city.ask(third)
+    assert (ended, "used for another request" in text) == (REFUSED, True)
+    assert len((await city.manager.http.get("/api/enrolment")).json()) == 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (city.folder / "fleet/enrolment").rglob("*.json")} == {0o600}
+
+
+async def test_a_refused_gateway_gets_nothing(city: City) -> None:
+    code = await city.code()
+    await city.ask(code)
+    newest = await city.newest()
+    assert (await city.fleet("enrolment", "refuse", newest["id"], "--operator", "alice"))[0] == 0
+    ended, text = await city.ask(code)
+    assert (ended, "an operator has refused" in text) == (REFUSED, True)
+    assert (await city.approve())[0] == REFUSED  # Decided is decided.
+    assert not (city.state / "keys").exists()
+    assert list((city.ca / "issued").iterdir()) == []
+
+
+async def test_papers_that_do_not_come_from_who_gave_the_code_are_not_put_in_place(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await city.code()
+    await city.ask(code)
+    await city.approve()
+    papers = Enrolments.papers
+
+    def forged(self: Enrolments, request_id: str) -> tuple[bytes, str]:
+        body, proof = papers(self, request_id)
+        return body.replace(b"dijon", b"d1jon"), proof
+
+    monkeypatch.setattr(Enrolments, "papers", forged)
+    ended, text = await city.ask(code)
+    assert (ended, "does not come from who gave you the code" in text) == (UNREACHABLE, True)
+    assert not (city.state / "keys").exists()
+
+
+async def test_a_replaced_gateway_loses_its_keys_and_its_certificate_and_never_gets_them_back(city: City) -> None:
+    await city.join()
+    await city.new_key_list()
+    old, certificate = city.own_kids(), authority.read_certificates(city.state / "tls/gateway.pem")[0]
+    (city.state / "keys/technician.pem").write_text("not ours")
+    await city.join()
+    new = city.own_kids()
+    assert old.isdisjoint(new)
+    assert (city.state / "keys/technician.pem").read_text() == "not ours"
+    assert len(list(city.state.glob("keys.before-*"))) == 1  # Nothing is overwritten.
+    issuer = authority.read_issuer(city.ca)
+    assert issuer.revoked() == {certificate.serial_number}
+    await city.new_key_list()
+    assert new <= city.kids()
+    assert city.kids().isdisjoint(old)
+    taken = sorted(new)[0]
+    await city.new_key_list("--remove", taken)
+    await city.new_key_list()
+    assert city.kids().isdisjoint({*old, taken})
+
+
+async def test_a_certificate_is_renewed_when_it_is_time_and_even_when_it_is_over(city: City) -> None:
+    await city.join()
+    await city.new_key_list()
+    ended, text = await city.gateway("renew")
+    assert (ended, "not yet time" in text) == (0, True)
+    before = authority.read_certificates(city.state / "tls/gateway.pem")[0]
+    over = pki.gateway_certificate(
+        request_for(GATEWAY, authority.read_key(city.state / "tls/gateway.key")),
+        GATEWAY,
+        authority.read_issuer(city.ca).authority,
+        pki.utc_now() - timedelta(days=GATEWAY_DAYS + 30),
+    )
+    (city.state / "tls/gateway.pem").write_bytes(over.public_bytes(authority.PEM))
+    ended, text = await city.gateway("renew")
+    assert (ended, "renewed until" in text, "took key list 2" in text) == (0, True, True), text
+    after = authority.read_certificates(city.state / "tls/gateway.pem")[0]
+    assert after.public_key() != before.public_key()
+    assert after.not_valid_after_utc > pki.utc_now() + timedelta(days=GATEWAY_DAYS - 1)
+    roots = read_roots((city.state / "keys/roots.toml").read_text())
+    assert load_key_list((city.state / "keys/keys.sealed").read_bytes(), roots).version == 2
+    read_context(city.state / "tls")
+    assert {path.name for path in city.state.iterdir()} == {"keys", "tls"}
+
+
+async def test_a_gateway_whose_key_was_taken_out_of_the_list_is_not_renewed(city: City) -> None:
+    await city.join()
+    assert (await city.gateway("renew", "--now"))[0] == REFUSED  # Not in it yet.
+    await city.new_key_list()
+    for _ in range(4):
+        assert (await city.gateway("renew", "--now"))[0] == 0
+    assert (await city.gateway("renew", "--now"))[0] == UNREACHABLE  # Five certificates a day are enough.
+    (agent,) = city.own_kids(["agent"])
+    await city.new_key_list("--remove", agent)
+    before = (city.state / "tls/gateway.pem").read_bytes()
+    ended, text = await city.gateway("renew", "--now")
+    assert (ended, "not renewed" in text) == (REFUSED, True)
+    assert (city.state / "tls/gateway.pem").read_bytes() == before
+
+
+async def test_a_guard_with_a_folder_of_its_own_has_its_key_there_and_only_there(city: City) -> None:
+    site = city.folder / "cabinet/site.toml"
+    site.write_text(site.read_text().replace("[guard]\n", '[guard]\nstate = "guards"\n'))
+    guards = city.folder / "cabinet/guards"
+    guards.mkdir()
+    await city.join()
+    await city.new_key_list()
+    assert {path.name for path in (city.state / "keys").iterdir()} == {"agent.pem", "roots.toml", "keys.sealed"}
+    assert {path.name for path in (guards / "keys").iterdir()} == {"guard.pem", "roots.toml", "keys.sealed"}
+    ended, text = await city.gateway("renew", "--now", "--json")
+    assert (ended, msgspec.json.decode(text)["key_list"]) == (0, 2)
+    assert (guards / "keys/keys.sealed").read_bytes() == (city.trust / "keys.sealed").read_bytes()
+
+
+async def test_a_renewal_played_again_gets_what_it_got_and_uses_nothing_up(city: City) -> None:
+    await city.join()
+    await city.new_key_list()
+    asked = credentials.prepare_renewal(city.state, CITY, GATEWAY, unix_ms())
+    headers = {"Content-Type": "application/pkcs10"}
+    answers = set()
+    for _ in range(10):
+        answer = await city.manager.http.post("/.well-known/est/simplereenroll", content=asked.request, headers=headers)
+        assert answer.status_code == 200
+        answers.add(answer.content)
+    assert len(answers) == 1
+    assert (await city.gateway("renew", "--now"))[0] == 0
+
+
+async def test_a_gateway_that_was_replaced_is_not_renewed_even_before_the_officers_sign(city: City) -> None:
+    await city.join()
+    await city.new_key_list()
+    shutil.copytree(city.state, city.folder / "stolen")
+    await city.join()
+    asked = credentials.prepare_renewal(city.folder / "stolen", CITY, GATEWAY, unix_ms())
+    headers = {"Content-Type": "application/pkcs10"}
+    answer = await city.manager.http.post("/.well-known/est/simplereenroll", content=asked.request, headers=headers)
+    assert (answer.status_code, "was replaced" in answer.text) == (403, True)
+
+
+async def test_an_older_key_list_is_never_taken_back(city: City) -> None:
+    await city.join()
+    older = (city.state / "keys/keys.sealed").read_bytes()
+    await city.new_key_list()
+    newer = (city.trust / "keys.sealed").read_bytes()
+    assert credentials.take_key_list(city.state, newer) == 2
+    assert credentials.take_key_list(city.state, newer) is None
+    with pytest.raises(KeyListError, match="older"):
+        credentials.take_key_list(city.state, older)
+
+
+async def test_a_dry_run_makes_nothing_and_bad_input_is_told_in_words(city: City) -> None:
+    site = ["--fleet", city.manager.url, "--code", "a" * 26]
+    assert (await city.gateway("enrol", *site, "--dry-run"))[0] == 0
+    assert list(city.state.iterdir()) == []
+    for words in (
+        ["--fleet", "nowhere", "--code", "a" * 26],
+        ["--fleet", city.manager.url, "--code", "abc"],
+        ["--fleet", city.manager.url, "--code", "a" * 26, "--wait", "x"],
+    ):
+        ended, text = await city.gateway("enrol", *words)
+        assert (ended, "Traceback" in text) == (Exit.USAGE, False), text
+    assert (await city.gateway("enrol", "--fleet", "http://127.0.0.1:1", "--code", "a" * 26))[0] == UNREACHABLE
+    assert (await city.gateway("renew", "--now"))[0] == Exit.USAGE  # Never enrolled.
+
+
+async def test_hostile_bodies_are_answered_and_leave_nothing(city: City) -> None:
+    rng = random.Random(4)
+    key = pki.new_key()
+    bare = request_for(GATEWAY, key).public_bytes(serialization.Encoding.DER)
+    headers = {"Content-Type": "application/pkcs10", "Armoire-Proof": "00" * 32}
+    await city.code()
+    bodies = [b"", b"\x30", bare, bare[:-1], rng.randbytes(500), b"A" * 40_000, base64.encodebytes(bare)]
+    bodies += [request_for(name, key).public_bytes(serialization.Encoding.DER) for name in ("../x", "fleet", "gw-none")]
+    for body in bodies:
+        for path in ("simpleenroll", "simplereenroll"):
+            answer = await city.manager.http.post(f"/.well-known/est/{path}", content=body, headers=headers)
+            assert 400 <= answer.status_code < 500, (path, body[:20], answer.status_code)
+            assert answer.json()["detail"]
+    for path in (
+        "/api/enrolment/x/papers",
+        "/api/enrolment/" + "0" * 32 + "/papers",
+        "/api/enrolment/..%2f..%2fx/papers",
+    ):
+        assert (await city.manager.http.get(path)).status_code == 404
+    assert (await city.manager.http.get("/api/enrolment")).json() == []
+    answer = await city.manager.http.post("/api/enrolment/codes", json={"gateway": "check-a", "operator": "alice"})
+    assert answer.status_code == 400
+    answer = await city.manager.http.post("/api/enrolment/codes", json={"gateway": "gw-a", "operator": "mallory"})
+    assert answer.status_code == 403
+
+
+async def test_the_authoritys_certificates_come_in_the_shape_of_rfc_7030(city: City) -> None:
+    answer = await city.manager.http.get("/.well-known/est/cacerts")
+    assert answer.headers["content-type"].startswith("application/pkcs7-mime")
+    found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))
+    assert {pki.common_name(each) for each in found} == {"dijon root", "dijon issuing"}
+
+
+async def test_without_an_authority_nobody_joins(manager: Running) -> None:
+    answer = await manager.http.get("/api/enrolment")
+    assert (answer.status_code, "serve --ca" in answer.text) == (503, True)
