@@ -75,18 +75,14 @@ def enrol(
     own = _kids(state, roles)
     kept = credentials.install(state, guards, papers, fleet, f"{_unix_ms()}")
     is_signed = own <= {entry.kid for entry in ring.entries()}
+    before = [str(folder) for folder in kept]
     lines = [f"enrolled; key list {ring.version}. Restart the gateway's processes to use the new keys."]
     if not is_signed:
         lines.append("The officers have not signed the new keys yet: records are kept until the fleet believes them.")
-    lines += (f"what was there before is in {folder}" for folder in kept)
-    answer: dict[str, document.Json] = {
-        "city": city,
-        "gateway": gateway,
-        "kids": sorted(own),
-        "key_list": ring.version,
-        "signed": is_signed,
-    }
-    _say(json, {**answer, "words": asked.words, "before": [str(folder) for folder in kept]}, *lines)
+    lines += (f"what was there before is in {folder}" for folder in before)
+    answer: dict[str, document.Json] = {"city": city, "gateway": gateway, "words": asked.words}
+    answer |= {"kids": sorted(own), "key_list": ring.version, "signed": is_signed, "before": before}
+    _say(json, answer, *lines)
     return Exit.DONE
 
 

@@ -34,6 +34,10 @@ class Commissioning:
             records.note(UNSIGNED, "", "SR-30", text)
             return
         signed = self.signed.signed
-        detail: dict[str, Scalar] = {"signed_ms": signed.signed_ms, "facts": signed.facts.hex(), "report": signed.report.hex()}
+        detail: dict[str, Scalar] = {
+            "signed_ms": signed.signed_ms,
+            "facts": signed.facts.hex(),
+            "report": signed.report.hex(),
+        }
         text = f"facts signed by {self.signed.subject} with {signed.tool}: {signed.proved}"
         records.note(SIGNED, "", "", text, detail)

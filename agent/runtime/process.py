@@ -159,7 +159,9 @@ class Agent:
             text = f"the journal was damaged and begun anew; the old one is {damage.aside.name}: {damage.reason}"
             warnings.append(fitting_text(text))
         if self._unsigned:
-            text = f"the floors of the lighting are not commissioned: {self._unsigned}; they are kept as the file has them"
+            text = (
+                f"the floors of the lighting are not commissioned: {self._unsigned}; they are kept as the file has them"
+            )
             warnings.append(fitting_text(text))
         if self.recorder.is_failing:
             warnings.append("the disk takes no records; they wait in memory, and commands are refused")

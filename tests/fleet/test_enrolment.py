@@ -36,7 +36,7 @@ from tests.fleet.conftest import CITY, Running, running, until
 from tests.fleet.standin import StandIn, unix_ms
 
 GATEWAY, REFUSED, UNREACHABLE = "gw-darcy", 3, 6
-ROOT = Path(__file__).parents[2]
+SITE = Path(__file__).parents[2] / "configs/sites/gw-republique.toml"
 
 
 @dataclass
@@ -134,7 +134,7 @@ async def city(
     make_authority(tmp_path / "ca")
     make_demo_trust(tmp_path / "trust", CITY, ["gw-monge"], now_ms=unix_ms())
     (tmp_path / "cabinet").mkdir()
-    shutil.copy(ROOT / "configs/sites/gw-republique.toml", tmp_path / "cabinet/site.toml")
+    shutil.copy(SITE, tmp_path / "cabinet/site.toml")
     site = (tmp_path / "cabinet/site.toml").read_text().replace("gw-republique", GATEWAY)
     (tmp_path / "cabinet/site.toml").write_text(site)
     async with running(tmp_path / "fleet", tmp_path / "trust", broker_port, authority=tmp_path / "ca") as manager:
@@ -383,10 +383,9 @@ async def test_hostile_bodies_are_answered_and_leave_nothing(city: City) -> None
     ):
         assert (await city.manager.http.get(path)).status_code == 404
     assert (await city.manager.http.get("/api/enrolment")).json() == []
-    answer = await city.manager.http.post("/api/enrolment/codes", json={"gateway": "check-a", "operator": "alice"})
-    assert answer.status_code == 400
-    answer = await city.manager.http.post("/api/enrolment/codes", json={"gateway": "gw-a", "operator": "mallory"})
-    assert answer.status_code == 403
+    for gateway, operator, status in (("check-a", "alice", 400), ("gw-a", "mallory", 403)):
+        asked = {"gateway": gateway, "operator": operator}
+        assert (await city.manager.http.post("/api/enrolment/codes", json=asked)).status_code == status
 
 
 async def test_the_authoritys_certificates_come_in_the_shape_of_rfc_7030(city: City) -> None:
