@@ -1,6 +1,6 @@
 """Enrolment over HTTP: the gateway's side in the shape of EST (RFC 7030), the operators' as JSON.
 
-EST's authentication is ours: no password travels, the one-time code proves request and answer (docs/wire.md §9).
+EST's authentication is ours: no password travels, the one-time code proves request and answer (docs/wire.md §12).
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Enrolment: how a new gateway's keys become known. Pure; docs/wire.md §9 has the bytes.
+"""Enrolment: how a new gateway's keys become known. Pure; docs/wire.md §12 has the bytes.
 
 Both kinds of keys are made in the cabinet. The TLS key signs the certificate request (PKCS #10); the request carries a
 *statement* that names the TLS key and is signed by every signing key it introduces. So each key proves that it is held,

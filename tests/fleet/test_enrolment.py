@@ -290,8 +290,7 @@ async def test_a_gateway_whose_key_was_taken_out_of_the_list_is_not_renewed(city
     for _ in range(4):
         assert (await city.gateway("renew", "--now"))[0] == 0
     assert (await city.gateway("renew", "--now"))[0] == UNREACHABLE  # Five certificates a day are enough.
-    (agent,) = city.own_kids(["agent"])
-    await city.new_key_list("--remove", agent)
+    await city.new_key_list("--remove", *city.own_kids(["agent"]))
     before = (city.state / "tls/gateway.pem").read_bytes()
     ended, text = await city.gateway("renew", "--now")
     assert (ended, "not renewed" in text) == (REFUSED, True)
