@@ -15,7 +15,7 @@ CODE := agent drivers fleet simulators benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test run bench sim campaign mutants docs package lock clean system-packages
+.PHONY: help setup check test run bench sim sim-long campaign mutants docs package lock clean system-packages
 
 help:
 	@printf 'make TARGET, where TARGET is one of\n\n'
@@ -43,6 +43,9 @@ bench: .venv/dev.stamp ## measure; tables on the screen, JSON lines under build/
 
 sim: .venv/dev.stamp ## run the seeded simulation of the synchronisation; SEED=7 replays one
 	$(BIN)/python -m tests.sync_simulation --seed $(SEED) $(ARGS)
+
+sim-long: .venv/dev.stamp ## the same with ten thousand seeds, on every core
+	$(BIN)/python -m tests.sync_simulation --seed $(SEED) --runs 10000 $(ARGS)
 
 campaign: .venv/dev.stamp ## ten million adversarial commands, and the reference junctions searched to the end; SEED=7, ARGS="--help" for more
 	$(BIN)/python -m tests.proof --seed $(SEED) $(ARGS)
