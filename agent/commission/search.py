@@ -12,8 +12,8 @@ from agent.commission.auditor import Audit, Auditor, Breach
 from agent.commission.controller import FLASH, NORMAL, Controller, State
 from agent.commission.stages import Stages
 
-STATES_MAX = 600_000
-"""About half a gigabyte. A junction with more is proven pair by pair (``proof``)."""
+STATES_MAX = 300_000
+"""About a quarter of a gigabyte and half a minute. A junction with more is proven pair by pair (``proof``)."""
 PROGRESS_STATES = 2_000
 Decision = tuple[int, int]
 """Groups that end, groups that start."""

@@ -173,15 +173,15 @@ def test_a_closed_output_hinders_nothing(state: Path, agent_up: Executor) -> Non
 def test_ctrl_c_ends_a_waiting_command_without_a_traceback(state: Path, agent: Executor) -> None:
     asked, release = threading.Event(), threading.Event()
 
-    def hang(request: object) -> bytes:
+    def hang() -> None:
         asked.set()
         release.wait(START_TIMEOUT_S)
-        return b""
 
-    with serving(state / "agent.sock", hang):
+    agent.before_submit = hang
+    with serving(state / "agent.sock", agent.answer):
         process = subprocess.Popen(
-            [*ARMOIRE, "status", "--state", str(state)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
+            [*ARMOIRE, "lamp", "set", "seg-darcy-1", "50", "--for", "10m", "--state", str(state)], cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
             assert asked.wait(START_TIMEOUT_S)
