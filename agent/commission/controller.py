@@ -48,10 +48,13 @@ class Choice:
 
     Args:
         may_end: groups whose green may end now. may_start: groups that may turn green now.
+        may_follow: (group, conflicting groups in its way): it may turn green in the very step in which those end, because
+            no time at all is commissioned between them. No site file says so; the search must not be kinder than it.
     """
 
     may_end: int
     may_start: int
+    may_follow: tuple[tuple[int, int], ...] = ()
 
 
 def step_ms_of(junction: Junction) -> int:
@@ -78,6 +81,9 @@ class Controller:
         self.intergreen = [[0] * count for _ in range(count)]
         for (ending, starting), least_ms in junction.intergreen_ms.items():
             self.intergreen[place[ending]][place[starting]] = least_ms // step_ms
+        self.at_once = [  # Per group the conflicting groups it may follow without any time between.
+            sum(1 << foe for foe in places(self.foes[n]) if not self.intergreen[foe][n]) for n in range(count)
+        ]
         self.last = [
             self.green[n] + max(self.yellow[n], *self.intergreen[n]) for n in range(count)
         ]  # The clock's last value before 0.
@@ -105,13 +111,24 @@ class Controller:
     def choice(self, state: State) -> Choice:
         """What the controller may do now; nothing in flash and start-up."""
         may_end = may_start = 0
+        waiting = []
         if state[0] == NORMAL:
             for n, clock in enumerate(state[1:]):
                 if clock == self.green[n]:
                     may_end |= 1 << n
-                elif (clock == 0 or clock > self.green[n] + self.yellow[n]) and self.is_clear(state, n):
-                    may_start |= 1 << n
-        return Choice(may_end, may_start)
+                elif clock == 0 or clock > self.green[n] + self.yellow[n]:
+                    if self.is_clear(state, n):
+                        may_start |= 1 << n
+                    elif self.at_once[n]:
+                        waiting.append(n)
+        follow = tuple((n, blockers) for n in waiting if (blockers := self._ending_blockers(state, n, may_end)))
+        return Choice(may_end, may_start, follow)
+
+    def _ending_blockers(self, state: State, starting: int, may_end: int) -> int:
+        """The greens whose end alone would clear a group; 0 if more stands in its way."""
+        blockers = may_end & self.at_once[starting]
+        rest = tuple(0 if blockers >> n & 1 else clock for n, clock in enumerate(state[1:]))
+        return blockers if self.is_clear((state[0], *rest), starting) else 0
 
     def is_clear(self, state: State, starting: int) -> bool:
         """Whether every conflicting group has been without green for its intergreen."""
@@ -127,7 +144,11 @@ class Controller:
         for n in places(choice.may_start & stage):
             if not self.foes[n] & starts:
                 starts |= 1 << n
-        return choice.may_end & ~stage, starts
+        ends = choice.may_end & ~stage
+        for n, blockers in choice.may_follow:
+            if stage >> n & 1 and not blockers & ~ends and not self.foes[n] & starts:
+                starts |= 1 << n
+        return ends, starts
 
     def run(self, state: State, ends: int, starts: int) -> State:
         """One step on: clocks run, groups end and start, a start-up goes on."""

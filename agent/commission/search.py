@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent.commission.auditor import Audit, Auditor, Breach
-from agent.commission.controller import FLASH, NORMAL, Controller, State
+from agent.commission.controller import FLASH, NORMAL, Choice, Controller, State
 from agent.commission.stages import Stages
 
 STATES_MAX = 300_000
@@ -107,7 +107,7 @@ class Decisions:
     def __init__(self, controller: Controller, stages: Stages) -> None:
         self._controller = controller
         self._stages = stages
-        self._known: dict[tuple[int, int], tuple[Decision, ...]] = {}
+        self._known: dict[Choice, tuple[Decision, ...]] = {}
 
     def of(self, state: State) -> Iterator[Decision]:
         """Every different decision in a state, flash among them."""
@@ -115,11 +115,10 @@ class Decisions:
             yield LEAVE_DECISION
         elif state[0] == NORMAL:
             choice = self._controller.choice(state)
-            key = (choice.may_end, choice.may_start)
-            if key not in self._known:
+            if choice not in self._known:
                 decided = (self._controller.decided(choice, stage) for stage in self._stages.masks)
-                self._known[key] = tuple(dict.fromkeys(decided))
-            yield from self._known[key]
+                self._known[choice] = tuple(dict.fromkeys(decided))
+            yield from self._known[choice]
         else:
             yield (0, 0)
         yield FLASH_DECISION

@@ -161,6 +161,15 @@ def test_a_trace_is_a_way_from_the_start() -> None:
     ]
 
 
+def test_no_intergreen_at_all_is_no_second_either() -> None:
+    """One group ends in the very step in which the other begins: what z3 has found and the search had not."""
+    crossing = replace(FREE.groups[2], number=FREE.groups[1].number)
+    walkers = replace(STREETS, groups=(STREETS.groups[0], crossing), all_red_ms_min=1_000)
+    found, _ = searched(with_intergreen(with_group(walkers, 2, clearing_mm=0), 2, 1, 0))
+    assert found.breach is not None
+    assert found.breach.text == "group 1 turned green 0 s after group 2, at least 1 s are due"
+
+
 def test_p5_a_stage_that_comes_after_two_minutes_passes_and_one_step_more_does_not() -> None:
     longest = with_group(with_intergreen(STREETS, 1, 2, 60_000), 1, green_ms_min=60_000)
     found, stages = searched(longest)
