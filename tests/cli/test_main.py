@@ -180,7 +180,8 @@ def test_ctrl_c_ends_a_waiting_command_without_a_traceback(state: Path, agent: E
     agent.before_submit = hang
     with serving(state / "agent.sock", agent.answer):
         process = subprocess.Popen(
-            [*ARMOIRE, "lamp", "set", "seg-darcy-1", "50", "--for", "10m", "--state", str(state)], cwd=ROOT,
+            # What a shell runs in its background is born deaf to Ctrl-C.
+            ["env", "--default-signal=INT", *ARMOIRE, "lamp", "set", "seg-darcy-1", "50", "--state", str(state)], cwd=ROOT,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
