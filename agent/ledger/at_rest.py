@@ -4,6 +4,7 @@ Every question opens the database and closes it again, so that a process which s
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,8 @@ from agent.wire.errors import WireError
 from agent.wire.local import LogEntry
 
 BUSY_S = 0.2
+BREATH_S = 0.01
+"""After each question: whoever reads page after page leaves gaps in which a process that starts can take its lock."""
 LINKS_SCANNED_MAX = 100_000
 """Some ten seconds of reading on a small gateway; far above what a guard keeps."""
 
@@ -59,6 +62,12 @@ class LedgerAtRest:
         return self._read(read)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return self._answer(read)
+        finally:
+            time.sleep(BREATH_S)
+
+    def _answer(self, read: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if not self._path.is_file():
                 raise LedgerError(f"there is no {self._path}")
