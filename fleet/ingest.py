@@ -17,6 +17,7 @@ from agent.wire.fleetlog import RESULT, link_entry, other_entry
 from agent.wire.keyfile import Signer
 from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Event, Outcome, StreamHead, Value, decode, encode
 from agent.wire.receiving import Fate, Received
+from agent.wire.rejections import THROTTLED, Rejections
 from agent.wire.sealing import open_batch
 from agent.wire.topics import STREAMS, Topic
 from agent.wire.trust import KeyRing, Opened
@@ -74,6 +75,7 @@ class Ingest:
         self.term = term
         self.tally = Tally()
         self._signer = signer
+        self._rejections = Rejections()
         self._quarantined: set[bytes] = set()
         self._held: dict[tuple[str, str], str] = {}
         self._told: dict[tuple[str, str], str] = {}
@@ -103,7 +105,7 @@ class Ingest:
         self._begin()
         for arrival in arrivals:
             self._receive(arrival, connection, now_ms)
-        self._count_rejections()
+        self._count_rejections(now_ms)
         self._rows.write(connection)
         self.standing.log.write(connection)
 
@@ -135,7 +137,7 @@ class Ingest:
         return self._signer.seal(encode(ack), topics.down(self.city, GatewayId(gateway), "ack"))
 
     def _receive(self, arrival: Arrival, connection: Connection, now_ms: int) -> None:
-        gateway = NOBODY
+        gateway = place = NOBODY
         self.tally.bytes += len(arrival.data)
         try:
             topic = topics.parse(arrival.topic)
@@ -143,15 +145,18 @@ class Ingest:
                 raise TopicError(f"not for us: {topic}")
             if topic.gateway not in self._members:
                 raise CapabilityError(f"no gateway {topic.gateway} in key list {self.ring.version}")
-            gateway = topic.gateway
-            if topic.message_class in STREAMS:
+            gateway, place = topic.gateway, arrival.topic
+            if not self._rejections.may_judge(place, now_ms):
+                self._count(gateway, THROTTLED, f"{place}: too much that was not believed", now_ms)
+            elif topic.message_class in STREAMS:
                 self._link(topic, arrival.data, connection, now_ms)
             elif topic.message_class == "result":
                 self._result(topic, arrival.data, connection, now_ms)
             else:
                 self._presence(topic, arrival.data, now_ms)
         except (WireError, TrustError) as error:
-            self._reject(gateway, error, now_ms)
+            self._rejections.rejected(place, error.reason, str(error), now_ms)
+            self._count(gateway, error.reason, str(error), now_ms)
 
     def _link(self, topic: Topic, data: bytes, connection: Connection, now_ms: int) -> None:
         try:
@@ -354,9 +359,6 @@ class Ingest:
             row = (topic.gateway, key, topic.message_class, now_ms, event_rows.clean(str(error)), data)
             self._rows.quarantine.append(row)
 
-    def _reject(self, gateway: str, error: WireError | TrustError, now_ms: int) -> None:
-        self._count(gateway, error.reason, str(error), now_ms)
-
     def _count(self, gateway: str, reason: str, text: str, now_ms: int) -> int:
         """Count one rejection; return how many there are by now."""
         key = (gateway, reason)
@@ -365,7 +367,10 @@ class Ingest:
         self._rows.rejections[key] = (gateway, reason, count, now_ms, event_rows.clean(text)[:500])
         return count
 
-    def _count_rejections(self) -> None:
+    def _count_rejections(self, now_ms: int) -> None:
+        for notice in self._rejections.notices(now_ms):
+            gateway = topics.parse(notice.topic).gateway if notice.topic else NOBODY
+            self._happened(gateway, "messages.rejected", notice.text, now_ms, detail=notice.counts)
         self._changes += (
             changes.Rejected(gateway, reason, count) for (gateway, reason), count in self._rejected.items()
         )

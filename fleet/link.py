@@ -26,6 +26,7 @@ from agent.wire import sealing, topics
 from agent.wire.errors import TrustError, WireError
 from agent.wire.leadership import FLEET_STALE_MS
 from agent.wire.messages import SCHEMA, FleetState
+from agent.wire.rejections import THROTTLED, Rejections
 from fleet.control_room import ControlRoom, unix_ms
 from fleet.errors import AskError, FolderError
 from fleet.ingest import Arrival
@@ -104,7 +105,7 @@ class FleetLink:
         self._outgoing: dict[tuple[str, str], bytes] = {}
         self._outgoing_due = asyncio.Event()
         self._other_seen_ms = 0
-        self._disbelieved: set[str] = set()  # Each reason is told once per connection, and counted every time.
+        self._rejections = Rejections()
         self._log = structlog.get_logger("link")
         room.send = self.queue
         room.commands.courier = self
@@ -187,7 +188,6 @@ class FleetLink:
         link.is_connected, link.reason = True, ""
         link.reconnects += 1
         self._client = client
-        self._disbelieved.clear()
         self._log.info("broker.up", host=self._broker.host, port=self._broker.port)
 
     def _lost(self, reason: str) -> None:
@@ -212,13 +212,16 @@ class FleetLink:
     def _hear_manager(self, topic: str, data: bytes) -> None:
         """A manager's state: our own echo, our own from before, or another manager's."""
         room = self._room
+        if not self._rejections.may_judge(topic, unix_ms()):
+            room.rejections[THROTTLED] += 1
+            return
         try:
             state = sealing.open_state(room.ring, data, topics.parse(topic), unix_ms())
         except (WireError, TrustError) as error:
             room.rejections[error.reason] += 1
-            if error.reason not in self._disbelieved:
-                self._disbelieved.add(error.reason)
-                self._log.warning("state.not-believed", kind=error.reason, reason=str(error))
+            self._rejections.rejected(topic, error.reason, str(error), unix_ms())
+            for notice in self._rejections.notices(unix_ms()):
+                self._log.warning("state.not-believed", counts=notice.counts, reason=notice.example)
             return
         is_ours = state.fleet == room.fleet
         if state.term < room.term or (is_ours and not room.terms.is_beyond(state.term, state.issued_ms)):

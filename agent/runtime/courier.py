@@ -17,6 +17,7 @@ from agent.ledger.errors import LedgerError
 from agent.model.identity import CityId, GatewayId
 from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
+from agent.runtime.backoff import Backoff
 from agent.runtime.errors import TransportError
 from agent.runtime.mqtt import Broker, Transport, Will
 from agent.runtime.sources import LinkSource
@@ -24,6 +25,7 @@ from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer
 from agent.wire.leadership import Leadership
 from agent.wire.messages import HEARTBEAT_S, SCHEMA, Birth, Death, Heartbeat, StreamHead
+from agent.wire.rejections import Notice, Rejections
 from agent.wire.sealing import open_ack, open_state, seal_message
 from agent.wire.streams import Lanes, Outbound, Pacer, Unmoved, Want
 from agent.wire.topics import ROOT, Topic, fleet_state, parse, up
@@ -47,18 +49,6 @@ BACKLOG_BYTES_PER_S = 250_000
 _log = logging.getLogger("armoire.courier")
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses between connections, full jitter: ``uniform(0, min(longest, first * 2^n))``."""
-
-    first_s: float = 1.0
-    longest_s: float = 60.0
-
-    def pause_s(self, failures: int, dice: random.Random) -> float:
-        """The pause after so many failures in a row."""
-        return dice.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(failures, 30)))
-
-
 class Principal(Protocol):
     """Whom the courier carries for: the agent."""
 
@@ -76,6 +66,9 @@ class Principal(Protocol):
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         """The connection came or went. Called on change only."""
+
+    def rejected(self, notice: Notice) -> None:
+        """What was not believed on one topic; at most once a minute for each."""
 
 
 @dataclass(slots=True)
@@ -140,7 +133,8 @@ class Courier:
         self._results: deque[bytes] = deque(maxlen=RESULTS_MAX)
         self._answered = asyncio.Event()
         self.leadership = Leadership()
-        self.rejected: dict[str, int] = {}
+        self.rejections = Rejections()
+        self.rejected = self.rejections.counts
         self.figures = CourierFigures()
 
     @property
@@ -240,6 +234,8 @@ class Courier:
                 async with asyncio.timeout(self._heartbeat_s):
                     await self._beat_wanted.wait()
             self._beat_wanted.clear()
+            for notice in self.rejections.notices(self._clock.now_ms()):
+                self._principal.rejected(notice)
             beat += 1
             heads = [head for source in self._sources for head in source.heads]
             message = self.leadership.tell(await self._principal.heartbeat(conn, beat, heads))
@@ -323,10 +319,12 @@ class Courier:
 
     async def _receive(self, transport: Transport) -> None:
         async for text, payload in transport.messages():
+            if not self.rejections.may_judge(text, self._clock.now_ms()):
+                continue
             try:
                 await self._take_in(parse(text), payload)
             except (WireError, TrustError) as error:
-                self.rejected[error.reason] = self.rejected.get(error.reason, 0) + 1
+                self.rejections.rejected(text, error.reason, str(error), self._clock.now_ms())
 
     async def _take_in(self, topic: Topic, payload: bytes) -> None:
         clock_ms = None if self._clock.quality() is ClockQuality.UNKNOWN else self._clock.unix_ms()
@@ -346,12 +344,12 @@ class Courier:
             case "down", "keys":
                 await self._principal.key_list(payload)
             case _:
-                self.rejected["unexpected"] = self.rejected.get("unexpected", 0) + 1
+                self.rejections.count("unexpected")
 
     async def _take_ack(self, topic: Topic, payload: bytes, clock_ms: int | None) -> None:
         ack = open_ack(self._ring(), payload, topic, clock_ms)
         if not self.leadership.accepts(ack.term):
-            self.rejected["old-term"] = self.rejected.get("old-term", 0) + 1
+            self.rejections.count("old-term")
             return
         for head in ack.heads:
             outbound = self._outbounds.get(head.stream)
@@ -381,9 +379,11 @@ class Courier:
         while True:  # Until the courier is stopped.
             text, sealed = await self._commands.get()
             result = await self._principal.command(sealed, text)
-            if result is not None:
-                self._results.append(result)
-                self._answered.set()
+            if result is None:
+                self.rejections.rejected(text, "unanswered", "no command of anybody known", self._clock.now_ms())
+                continue
+            self._results.append(result)
+            self._answered.set()
 
     async def _send_results(self, transport: Transport) -> None:
         topic = str(self._topic("result"))

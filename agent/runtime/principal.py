@@ -13,6 +13,7 @@ from agent.runtime.routing import Router
 from agent.wire.errors import TopicError
 from agent.wire.local import OutcomeIs
 from agent.wire.messages import Birth, Heartbeat, IssuerCounter, StreamHead
+from agent.wire.rejections import Notice
 from agent.wire.topics import down, parse
 
 SOFTWARE = "armoire 0.1.0"
@@ -94,6 +95,10 @@ class Principal:
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         """Say in the alarm stream that the connection came or went."""
         self._recorder.event("alarm", "fleet.link-up" if is_up else "fleet.link-lost", "", "", text)
+
+    def rejected(self, notice: Notice) -> None:
+        """Say in the audit stream what was not believed; at most once a minute for each topic."""
+        self._recorder.event("audit", "messages.rejected", "", "", notice.text, {**notice.counts})
 
     def _nonces(self) -> dict[str, bytes]:
         now_ms = self._clock.now_ms()

@@ -77,7 +77,7 @@ class Uplink:
                 reason = await asyncio.to_thread(self._seen.take, leader.fleet, leader.checkpoint)
                 courier.leadership.log_seen = self._seen.newest(leader.fleet)
                 if reason:
-                    courier.rejected[reason] = courier.rejected.get(reason, 0) + 1
+                    courier.rejections.count(reason)
             await asyncio.sleep(CHECKPOINT_LOOK_S)
 
     def beat(self) -> None:

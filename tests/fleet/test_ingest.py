@@ -191,7 +191,7 @@ def test_a_message_of_a_later_schema_is_kept_and_only_its_stream_waits(
     told = bench.take(later, voice.samples({"a/b": 1}), later)
     assert list(bench.heads(told)) == ["state"]
     assert bench.count(schema.quarantine) == 1
-    assert bench.kinds() == ["quarantine"]
+    assert bench.kinds() == ["quarantine", "messages.rejected"]
     assert [each.stream for each in told if isinstance(each, changes.Held)] == ["tele"]
     assert bench.rejections() == {("gw-darcy", "message"): 2}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.process.clock import Clock
-from agent.runtime.courier import Backoff, Courier
+from agent.runtime.backoff import Backoff
+from agent.runtime.courier import Courier
 from agent.runtime.errors import TransportError
 from agent.runtime.journal import Journal
 from agent.runtime.mqtt import Broker, Transport
@@ -18,6 +19,7 @@ from agent.runtime.sources import JournalLinks, LinkSource
 from agent.wire.gate import Nonces
 from agent.wire.messages import SCHEMA, Ack, Birth, Death, FleetState, Heartbeat, StreamHead
 from agent.wire.receiving import Fate, Inbound
+from agent.wire.rejections import Notice
 from agent.wire.sealing import open_batch, open_birth, open_death, seal_message
 from agent.wire.topics import ROOT, down, fleet_state, parse, up
 from tests.wire.party import CITY, GATEWAY, ring, signer
@@ -106,6 +108,7 @@ class House:
     commands: list[bytes] = field(default_factory=list)
     key_lists: list[bytes] = field(default_factory=list)
     changes: list[bool] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     is_free: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
@@ -128,6 +131,9 @@ class House:
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         self.changes.append(is_up)
+
+    def rejected(self, notice: Notice) -> None:
+        self.notices.append(notice)
 
 
 @dataclass

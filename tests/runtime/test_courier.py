@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.process.clock import Clock
-from agent.runtime.courier import Backoff
+from agent.runtime.backoff import Backoff
 from agent.wire.messages import StreamHead
 from agent.wire.streams import NO_HASH, Link
 from agent.wire.topics import ROOT, down, fleet_state, parse, up
