@@ -11,9 +11,10 @@ from agent.wire import envelope
 from agent.wire.demotrust import make_demo_trust
 from agent.wire.keyfile import read_signer
 from agent.wire.messages import Batch, decode
+from agent.wire.roots import read_roots
 from agent.wire.sealing import open_batch, seal_message
 from agent.wire.topics import up
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from benchmarks.bench import Run
 from benchmarks.table import Table
 from benchmarks.town import CITY

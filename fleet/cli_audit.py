@@ -14,7 +14,8 @@ from agent.wire.errors import MessageError, TrustError, WireError
 from agent.wire.fleetlog import LINK, GrowthProof, LogEntry, LogProofError, RecordProof, read_proof, verify_growth
 from agent.wire.fleetlog import verify_record as verify_record_proof
 from agent.wire.messages import decode
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from fleet import audit, merkle_log
 from fleet.audit import AuditError
 from fleet.folder import KEYS_FILE, ROOTS_FILE

@@ -8,7 +8,8 @@ from cyclopts import App, Parameter
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import read_signer
 from agent.wire.messages import encode
-from agent.wire.trust import KeyEntry, KeyRing, Roots, load_key_list, read_roots
+from agent.wire.roots import Roots, read_roots
+from agent.wire.trust import KeyEntry, KeyRing, load_key_list
 from fleet import authority, keylist
 from fleet.control_room import unix_ms
 from fleet.errors import FolderError

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from agent.wire.errors import TrustError
 from agent.wire.keyfile import Signer, read_signer
-from agent.wire.trust import KeyEntry, KeyRing, Roots, load_key_list, read_roots
+from agent.wire.roots import Roots, read_roots
+from agent.wire.trust import KeyEntry, KeyRing, load_key_list
 from fleet.errors import FolderError
 
 ROOTS_FILE = "roots.toml"

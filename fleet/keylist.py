@@ -15,7 +15,8 @@ from agent.wire.enrolment import SigningKey
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer
 from agent.wire.messages import SCHEMA, decode, encode
-from agent.wire.trust import GUARD_SUFFIX, KeyEntry, KeyList, KeyRing, Roots, key_list_topic, load_key_list
+from agent.wire.roots import Roots, key_list_topic
+from agent.wire.trust import GUARD_SUFFIX, KeyEntry, KeyList, KeyRing, load_key_list
 from fleet import authority
 from fleet.enrolment import FOLDER, Request
 from fleet.errors import FolderError

@@ -22,7 +22,8 @@ from agent.model.site_file import SiteFileError, read_cabinet
 from agent.wire.commissioning import open_sealed, seal_facts, signature_path
 from agent.wire.errors import TrustError
 from agent.wire.keyfile import read_signer
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from drivers.errors import TextFileError
 from drivers.textfile import read_bytes, read_text
 

@@ -26,7 +26,8 @@ from agent.wire import enrolment
 from agent.wire.enrolment import Papers
 from agent.wire.errors import KeyListError
 from agent.wire.keyfile import Signer, read_signer
-from agent.wire.trust import KeyRing, Roots, load_key_list, read_roots
+from agent.wire.roots import Roots, read_roots
+from agent.wire.trust import KeyRing, load_key_list
 
 PENDING, KEYS, TLS = "enrolment", "keys", "tls"
 REQUEST_FILE, KEY_FILE, CERTIFICATE_FILE, CA_FILE, URL_FILE = (

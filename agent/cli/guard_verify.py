@@ -14,7 +14,8 @@ from agent.cli.ending import Exit, UsageError
 from agent.cli.options import Json
 from agent.cli.words import clean, moment, sentence
 from agent.wire.errors import TrustError
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from agent.wire.verification import Examined, Finding, span_words, verify
 from drivers.errors import TextFileError
 from drivers.textfile import read_bytes, read_text

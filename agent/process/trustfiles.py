@@ -6,7 +6,8 @@ from pathlib import Path
 from agent.model.identity import CityId
 from agent.wire.errors import KeyListError
 from agent.wire.keyfile import Signer, read_signer
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from drivers.errors import TextFileError
 from drivers.textfile import read_bytes, read_text
 

@@ -27,8 +27,9 @@ from agent.wire.envelope import ED25519, SIGNATURE_BYTES
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer
 from agent.wire.merkle import HASH_BYTES
+from agent.wire.roots import public_key
 from agent.wire.topics import ROOT, fleet_state
-from agent.wire.trust import KeyEntry, KeyRing, may, public_key
+from agent.wire.trust import KeyEntry, KeyRing, may
 
 NOTE_CHARACTERS_MAX = 1_000
 SIGNATURES_MAX = 8

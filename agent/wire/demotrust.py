@@ -24,17 +24,8 @@ from agent.wire import envelope
 from agent.wire.commissioning import seal_facts, signature_path
 from agent.wire.keyfile import KeyFileError, Signer, read_signer
 from agent.wire.messages import SCHEMA, encode
-from agent.wire.trust import (
-    COMMAND_CAPABILITIES,
-    COMMISSION,
-    EVERY_GATEWAY,
-    GUARD_SUFFIX,
-    Anchor,
-    KeyEntry,
-    KeyList,
-    Roots,
-    key_list_topic,
-)
+from agent.wire.roots import Anchor, Roots, key_list_topic
+from agent.wire.trust import COMMAND_CAPABILITIES, COMMISSION, EVERY_GATEWAY, GUARD_SUFFIX, KeyEntry, KeyList
 
 ROOTS_FILE = "roots.toml"
 KEYS_FILE = "keys.sealed"

@@ -18,8 +18,8 @@ from agent.wire import envelope
 from agent.wire.errors import MessageError, SignatureError
 from agent.wire.keyfile import Signer
 from agent.wire.messages import SCHEMA, Hash, Id, Milliseconds, decode, encode
+from agent.wire.roots import KeyId, public_key
 from agent.wire.topics import Topic
-from agent.wire.trust import KeyId, public_key
 
 STATEMENT_OID = "2.25.114544791498724007636169107067981560261"
 """Of the request's attribute that holds the statement, base64. Made from a name-based UUID: nobody had to register it."""

@@ -71,6 +71,17 @@ class Parsed:
     payload: bytes
     signature: bytes
 
+    @classmethod
+    def of(cls, algorithm: int, kid: bytes, payload: bytes, signature: bytes) -> "Parsed":
+        """The envelope that has these parts.
+
+        Raises:
+            EnvelopeError: no envelope of our profile has.
+        """
+        if algorithm not in ALGORITHMS or not 0 < len(kid) <= KID_BYTES_MAX or len(signature) != SIGNATURE_BYTES:
+            raise EnvelopeError("an algorithm, a key id or a signature that no envelope has")
+        return cls(algorithm, kid, _protected(algorithm, kid), payload, signature)
+
 
 def seal(signer: Sealer, payload: bytes, aad: bytes) -> bytes:
     """Sign ``payload`` for one topic.

@@ -4,19 +4,15 @@ A key is bound to a subject, a role, capabilities and a scope in the key list; n
 message. Order at ``KeyRing.open``: shape, key known, algorithm as registered, validity, signature, capability.
 """
 
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta, Struct
 
-from agent.model.identity import CityId, GatewayId, is_id
+from agent.model.identity import CityId
 from agent.wire import envelope
-from agent.wire.envelope import ALGORITHMS, ED25519, KID_BYTES_MAX, Parsed, PublicKey
+from agent.wire.envelope import ALGORITHMS, KID_BYTES_MAX, Parsed, PublicKey
 from agent.wire.errors import (
     CapabilityError,
     EnvelopeError,
@@ -24,8 +20,10 @@ from agent.wire.errors import (
     MessageError,
     SignatureError,
     UnknownKeyError,
+    WireError,
 )
 from agent.wire.messages import SCHEMA, Id, Milliseconds, decode
+from agent.wire.roots import KeyId, Roots, Subject, follow, open_signed, public_key, read_bundle
 from agent.wire.topics import Topic
 
 KEYS_MAX = 20_000
@@ -48,9 +46,6 @@ _TOPICS: dict[str, tuple[str, str | None]] = {
     COMMISSION: ("site", "facts"),
     **dict.fromkeys(COMMAND_CAPABILITIES, ("down", "cmd")),
 }
-
-KeyId = Annotated[str, Meta(min_length=1, max_length=KID_BYTES_MAX)]
-Subject = Annotated[str, Meta(min_length=1, max_length=80)]
 
 
 class KeyEntry(Struct, array_like=True, frozen=True):
@@ -94,29 +89,6 @@ class KeyList(Struct, array_like=True, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
-    """One root key, held offline by an officer of the city."""
-
-    kid: bytes
-    algorithm: int
-    public_key: bytes
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """Who may sign the key list.
-
-    Args:
-        threshold: that many distinct subjects must have signed.
-    """
-
-    city: CityId
-    threshold: int
-    anchors: tuple[Anchor, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Opened:
     """A verified message."""
 
@@ -144,109 +116,43 @@ class OpenedSet:
         return tuple(dict.fromkeys(signer.subject for signer in self.signers))
 
 
-def key_list_topic(city: CityId) -> Topic:
-    """The context a key list is signed for: the same bytes are good for every gateway."""
-    return Topic(city, GatewayId("fleet"), "fleet", "keys")
-
-
-def public_key(algorithm: int, raw: bytes) -> PublicKey:
-    """Build a key from the bytes of a key list.
-
-    Raises:
-        ValueError: not a key of that algorithm.
-    """
-    try:
-        if algorithm == ED25519:
-            return Ed25519PublicKey.from_public_bytes(raw)
-        if len(raw) != 65:
-            raise ValueError("an ESP256 key is an uncompressed point of 65 bytes")
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
-    except UnsupportedAlgorithm as error:
-        raise ValueError(f"unsupported key: {error}") from error
-
-
-def read_roots(text: str) -> Roots:
-    """Read ``roots.toml``: ``city``, ``threshold`` and ``[[anchor]]`` with kid, algorithm, public_key (hex), subject.
-
-    Raises:
-        KeyListError: not a root file; says which field.
-    """
-    try:
-        table = tomllib.loads(text)
-        anchors = tuple(_anchor(each) for each in table["anchor"])
-        city, threshold = table["city"], table["threshold"]
-        if not isinstance(city, str) or not is_id(city):
-            raise ValueError(f"city: not an id: {city!r}")
-        subjects = {anchor.subject for anchor in anchors}
-        if type(threshold) is not int or not 1 <= threshold <= min(len(subjects), envelope.SIGNATURES_PER_SET_MAX):
-            raise ValueError(f"threshold: expected 1..{min(len(subjects), 3)}, found {threshold!r}")
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise KeyListError(f"not a file of root keys: {error}") from error
-    return Roots(CityId(city), threshold, anchors)
-
-
-def _anchor(table: Mapping[str, object]) -> Anchor:
-    kid, algorithm, raw, subject = (table[name] for name in ("kid", "algorithm", "public_key", "subject"))
-    if not (isinstance(kid, str) and isinstance(raw, str) and isinstance(subject, str) and type(algorithm) is int):
-        raise ValueError("anchor: a field of the wrong type")
-    if algorithm not in ALGORITHMS or not 0 < len(kid.encode()) <= KID_BYTES_MAX:
-        raise ValueError(f"anchor {kid!r}: unknown algorithm, or a key id that is not 1..64 bytes")
-    anchor = Anchor(kid.encode(), algorithm, bytes.fromhex(raw), subject)
-    public_key(algorithm, anchor.public_key)
-    return anchor
-
-
 def load_key_list(data: bytes, roots: Roots, held_version: int = 0) -> "KeyRing":
     """Verify a key list and make a ring of it.
 
     Args:
-        data: a set of 1..3 envelopes by root keys.
+        data: a bundle, or a set of 1..3 envelopes by root keys.
+        roots: the officers' keys we began with; the bundle's handovers lead on from there.
         held_version: the version in force, or 0; an older list is refused, the same version may be loaded again.
 
     Raises:
         KeyListError: malformed, below the threshold, of another city, or older than the one we hold.
     """
     try:
-        key_list = decode(_root_signed(data, roots), KeyList)
+        payload, newest = open_signed(data, roots)
+        key_list = decode(payload, KeyList)
     except (EnvelopeError, SignatureError, MessageError) as error:
         raise KeyListError(f"key list: {error}") from error
     if key_list.city != roots.city:
         raise KeyListError(f"a key list of {key_list.city}, we are in {roots.city}")
     if key_list.version < held_version:
         raise KeyListError(f"key list {key_list.version} is older than {held_version}, which we hold")
-    return KeyRing(key_list, data)
-
-
-def _root_signed(data: bytes, roots: Roots) -> bytes:
-    anchors = {anchor.kid: anchor for anchor in roots.anchors}
-    aad = key_list_topic(roots.city).aad
-    subjects: set[str] = set()
-    parsed: Parsed | None = None
-    for sealed in envelope.split_set(data):
-        parsed = envelope.parse(sealed)
-        anchor = anchors.get(parsed.kid)
-        if anchor is None or anchor.algorithm != parsed.algorithm:
-            raise SignatureError("signed by a key that is no root")
-        envelope.verify(parsed, aad, public_key(anchor.algorithm, anchor.public_key))
-        subjects.add(anchor.subject)
-    if parsed is None or len(subjects) < roots.threshold:
-        raise SignatureError(f"signed by {len(subjects)} of the {roots.threshold} officers needed")
-    return parsed.payload
+    return KeyRing(key_list, data, newest)
 
 
 class KeyRing:
     """The keys of one key list, ready to verify with. Immutable; a newer list makes a new ring.
 
     Args:
-        sealed: the key list as it was signed, for passing on.
+        sealed: the key list as it was signed, for passing on. roots: who signed it; None if nobody looked.
     """
 
-    def __init__(self, key_list: KeyList, sealed: bytes = b"") -> None:
+    def __init__(self, key_list: KeyList, sealed: bytes = b"", roots: Roots | None = None) -> None:
         self.city = CityId(key_list.city)
         self.version = key_list.version
         self.issued_ms = key_list.issued_ms
         self.expires_ms = key_list.expires_ms
         self.sealed = sealed
+        self.roots = roots
         self._entries: dict[bytes, KeyEntry] = {}
         self._keys: dict[bytes, PublicKey] = {}
         for entry in key_list.keys:
@@ -270,10 +176,23 @@ class KeyRing:
     def replaced_by(self, data: bytes, roots: Roots) -> "KeyRing":
         """Take over a newer key list.
 
+        Args:
+            roots: the officers' keys on disk: after a restart the list must be good by them alone.
+
         Raises:
-            KeyListError: not a valid list, or not newer, or another list under the version we hold.
+            KeyListError: not a valid list, or older, or another list under the version we hold, or signed by officers
+                who are not those we hold or their successors.
         """
         ring = load_key_list(data, roots, self.version)
+        if self.roots is not None and ring.roots is not None:
+            if ring.roots.version < self.roots.version:
+                raise KeyListError(f"signed by the officers' keys {ring.roots.version}, which were replaced")
+            try:
+                newest = follow(self.roots, read_bundle(data).handovers)
+            except (WireError, SignatureError) as error:
+                raise KeyListError(f"key list {ring.version}: {error}") from error
+            if not newest.is_same(ring.roots):
+                raise KeyListError(f"key list {ring.version} is signed by others than the officers we know")
         if ring.version == self.version and list(ring.entries()) != list(self.entries()):
             raise KeyListError(f"two different key lists of version {self.version}: tell the officers")
         return ring

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from agent.model.identity import CityId, GatewayId, is_id
-from agent.wire import envelope
 from agent.wire.blackbox import (
     END_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -27,6 +26,7 @@ from agent.wire.blackbox import (
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.errors import KeyListError, MessageError, TrustError, WireError
 from agent.wire.messages import HASH_BYTES, Batch, decode, encode
+from agent.wire.roots import read_bundle
 from agent.wire.sealing import OpenedBatch, open_batch
 from agent.wire.streams import GAP_KIND, NO_HASH, SHEDDABLE, gap_of
 from agent.wire.topics import STREAMS, Topic, up
@@ -195,7 +195,7 @@ def unvouched(sealed: bytes) -> KeyRing:
     Raises:
         WireError, KeyListError: not a key list.
     """
-    return KeyRing(decode(envelope.parse(envelope.split_set(sealed)[0]).payload, KeyList), sealed)
+    return KeyRing(decode(read_bundle(sealed).key_list.payload, KeyList), sealed)
 
 
 def _take(examined: Examined, chain: Chain, sealed: bytes, keys: KeyRing, topic: Topic) -> None:

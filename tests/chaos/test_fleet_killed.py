@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import func, select
 
 from agent.wire.demotrust import make_demo_trust
-from agent.wire.trust import load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import load_key_list
 from fleet import schema
 from fleet.store import Store
 from tests.fleet import broker

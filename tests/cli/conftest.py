@@ -13,7 +13,8 @@ import pytest
 
 from agent.cli.main import main
 from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
-from agent.wire.trust import load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import load_key_list
 from tests.cli.canned import CITY, GATEWAY, NOW_MS, Executor, equipment, serving
 
 

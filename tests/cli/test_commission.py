@@ -9,7 +9,8 @@ import pytest
 from agent.model.site_file import read_cabinet
 from agent.wire.commissioning import open_facts
 from agent.wire.demotrust import COMMISSIONER_FILE, KEYS_FILE, ROOTS_FILE
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from tests.cli.conftest import Type
 from tests.commission.monge import TEXT
 from tests.tree import ROOT

@@ -26,7 +26,8 @@ from agent.runtime.tls import read_context
 from agent.wire.demotrust import make_demo_trust
 from agent.wire.errors import KeyListError
 from agent.wire.keyfile import read_signer
-from agent.wire.trust import load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import load_key_list
 from fleet import authority, pki
 from fleet.cli import main as armoire_fleet
 from fleet.enrolment import Code, Enrolments

@@ -26,7 +26,8 @@ from agent.wire.commissioning import (
 )
 from agent.wire.demotrust import COMMISSIONER_FILE, make_demo_trust, sign_demo_site
 from agent.wire.keyfile import read_signer
-from agent.wire.trust import KeyRing, load_key_list, read_roots
+from agent.wire.roots import read_roots
+from agent.wire.trust import KeyRing, load_key_list
 from tests.commission.monge import TEXT, cabinet_of
 from tests.tree import ROOT
 

@@ -12,8 +12,8 @@ from agent.wire import envelope
 from agent.wire.envelope import ENVELOPE_BYTES_MAX, ENVELOPE_OVERHEAD_BYTES, ESP256, P256_ORDER
 from agent.wire.errors import EnvelopeError, SignatureError
 from agent.wire.keyfile import Signer
+from agent.wire.roots import public_key
 from agent.wire.topics import down, up
-from agent.wire.trust import public_key
 from tests.wire.party import CITY, GATEWAY, signer
 
 MUTATIONS = int(os.environ.get("ENVELOPE_MUTATIONS", "20000"))

@@ -12,8 +12,9 @@ from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
 from agent.wire.envelope import ED25519, ESP256, join_set
 from agent.wire.errors import CapabilityError
 from agent.wire.keyfile import KEY_FILE_BYTES_MAX, KeyFileError, Signer, read_signer
+from agent.wire.roots import read_roots
 from agent.wire.topics import down, up
-from agent.wire.trust import load_key_list, read_roots
+from agent.wire.trust import load_key_list
 from tests.wire.party import CITY, GATEWAY, T0_MS, signer
 
 

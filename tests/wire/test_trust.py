@@ -11,8 +11,9 @@ from agent.wire.envelope import join_set
 from agent.wire.errors import CapabilityError, EnvelopeError, KeyListError, SignatureError, UnknownKeyError
 from agent.wire.keyfile import Signer
 from agent.wire.messages import SCHEMA, encode
+from agent.wire.roots import key_list_topic, public_key, read_roots
 from agent.wire.topics import DOWN, UP, Topic, down, fleet_state, up
-from agent.wire.trust import CAPABILITIES, KeyList, key_list_topic, load_key_list, may, public_key, read_roots
+from agent.wire.trust import CAPABILITIES, KeyList, load_key_list, may
 from tests.wire.party import (
     CITY,
     GATEWAY,

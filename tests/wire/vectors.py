@@ -29,9 +29,9 @@ from agent.wire.messages import (
     StreamHead,
     encode,
 )
+from agent.wire.roots import key_list_topic
 from agent.wire.streams import NO_HASH, Gap
 from agent.wire.topics import Topic, down, fleet_state, up
-from agent.wire.trust import key_list_topic
 from tests.wire.party import CITY, GATEWAY, OFFICERS, T0_MS, entries, sealed_list, signer
 
 FILE = Path(__file__).with_name("vectors.json")
