@@ -134,6 +134,17 @@ class EventAnswer(Struct, frozen=True):
     detail: dict[str, Value]
 
 
+class Expectation(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that must still be so when the cabinet judges the command; otherwise it refuses, by SR-25.
+
+    Args:
+        point: ``equipment/point``; a bare name is a point of the command's own equipment.
+    """
+
+    point: Annotated[str, Meta(min_length=1, max_length=120, examples=["state"])]
+    value: Value
+
+
 class CommandAnswer(Struct, frozen=True):
     """One command and how it stands.
 
@@ -157,6 +168,7 @@ class CommandAnswer(Struct, frozen=True):
     issued_ms: int
     not_after_ms: int
     ended_ms: int
+    expect: Expectation | None = None
 
 
 class CommandRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,6 +182,7 @@ class CommandRequest(Struct, frozen=True, forbid_unknown_fields=True):
         dict[Annotated[str, Meta(min_length=1, max_length=40)], Value],
         Meta(max_length=16, examples=[{"level_percent": 60, "lease_s": 1800}]),
     ] = field(default_factory=dict)
+    expect: Expectation | None = None
     dry_run: Annotated[bool, Meta(description="Send nothing; show what would be signed")] = False
     wait_s: WaitS = WAIT_S
 

@@ -136,6 +136,7 @@ def send(
     verb: str,
     *args: str,
     operator: str,
+    expect: str = "",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     wait_s: float = 5.0,
     url: Url = URL,
@@ -150,8 +151,11 @@ def send(
         Arguments as name=value.
     operator
         Who acts; the manager signs with this operator's key.
+    expect
+        point=value: refuse unless it is so when the command arrives. A point of this equipment, or equipment/point.
     dry_run
-        Check the addressee and show what would be signed. The verdict is the cabinet's, and is not asked for.
+        Check the addressee, show what would be signed and whether what is expected holds now. The verdict is the
+        cabinet's, and is not asked for.
     wait_s
         How long to wait for the outcome, 0..60.
     """
@@ -164,6 +168,9 @@ def send(
         "dry_run": dry_run,
         "wait_s": wait_s,
     }
+    if expect:
+        [(point, value)] = _arguments((expect,)).items()
+        body["expect"] = {"point": point, "value": value}
     return _outcome(Remote(url).post("/api/commands", body), json=json)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from agent.wire.messages import Outcome, Value
 from fleet import schema
-from fleet.answers import CommandAnswer
+from fleet.answers import CommandAnswer, Expectation
 from fleet.engine import add_rows, put_rows
 from fleet.event_rows import clean
 
@@ -21,6 +21,11 @@ REFUSED = "refused"
 FAILED = "failed"
 OPEN = (AWAITING, SENT)
 """Anything else is an end. ``unknown`` is one too, but a result that comes late is still the truth and replaces it."""
+
+_EXPECTATIONS = schema.command_expectations.c
+_COMMANDS = select(schema.commands, _EXPECTATIONS.point, _EXPECTATIONS.value).outerjoin(
+    schema.command_expectations, _EXPECTATIONS.command_id == schema.commands.c.command_id
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def end(connection: Connection, outcome: Outcome, now_ms: int) -> Conclusion:
             ended_ms=now_ms,
         )
     )
-    ended = connection.execute(select(schema.commands).where(*where)).one()
+    ended = connection.execute(_COMMANDS.where(*where)).one()
     return Conclusion(from_row(ended), is_new=True, is_late=is_late)
 
 
@@ -106,6 +111,9 @@ def add(connection: Connection, command: CommandAnswer, sealed: bytes) -> None:
     """Write a new command."""
     number = 1 + (connection.execute(select(func.max(schema.commands.c.no))).scalar() or 0)
     connection.execute(insert(schema.commands).values(no=number, sealed=sealed, **_columns(command)))
+    if command.expect is not None:
+        value = msgspec.json.encode(command.expect.value).decode()
+        add_rows(connection, schema.command_expectations, [(command.command_id, command.expect.point, value)])
 
 
 def change(connection: Connection, command: CommandAnswer, was: str, sealed: bytes | None = None) -> bool:
@@ -122,14 +130,14 @@ def change(connection: Connection, command: CommandAnswer, was: str, sealed: byt
 
 def one(connection: Connection, command_id: str) -> CommandAnswer | None:
     """One command."""
-    row = connection.execute(select(schema.commands).where(schema.commands.c.command_id == command_id)).first()
+    row = connection.execute(_COMMANDS.where(schema.commands.c.command_id == command_id)).first()
     return None if row is None else from_row(row)
 
 
 def newest(connection: Connection, limit: int, gateway: str = "") -> list[CommandAnswer]:
     """The newest commands, newest first."""
     table = schema.commands.c
-    query = select(schema.commands).order_by(table.no.desc()).limit(limit)
+    query = _COMMANDS.order_by(table.no.desc()).limit(limit)
     if gateway:
         query = query.where(table.gateway == gateway)
     return [from_row(row) for row in connection.execute(query)]
@@ -138,7 +146,7 @@ def newest(connection: Connection, limit: int, gateway: str = "") -> list[Comman
 def unfinished(connection: Connection) -> Sequence[CommandAnswer]:
     """Commands that have not ended."""
     table = schema.commands.c
-    return [from_row(row) for row in connection.execute(select(schema.commands).where(table.status.in_(OPEN)))]
+    return [from_row(row) for row in connection.execute(_COMMANDS.where(table.status.in_(OPEN)))]
 
 
 def from_row(row: Any) -> CommandAnswer:
@@ -158,11 +166,13 @@ def from_row(row: Any) -> CommandAnswer:
         issued_ms=row.issued_ms,
         not_after_ms=row.not_after_ms,
         ended_ms=row.ended_ms,
+        expect=None if row.point is None else Expectation(row.point, msgspec.json.decode(row.value)),
     )
 
 
 def _columns(command: CommandAnswer) -> dict[str, Any]:
     columns = msgspec.structs.asdict(command)
+    del columns["expect"]  # A table of its own: few commands have one, and it never changes.
     columns["args"] = msgspec.json.encode(command.args).decode()
     columns["approvers"] = msgspec.json.encode(command.approvers).decode()
     return columns

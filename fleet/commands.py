@@ -26,7 +26,7 @@ from agent.wire import envelope, topics
 from agent.wire.fleetlog import APPROVED, ASKED, ISSUED, other_entry
 from agent.wire.messages import SCHEMA, CommandMessage, encode
 from agent.wire.verbs import class_of
-from fleet import command_rows
+from fleet import command_rows, expectation
 from fleet.answers import CommandAnswer, CommandRequest
 from fleet.command_rows import AWAITING, EXPIRED, FAILED, SENT, UNKNOWN
 from fleet.errors import AskError, StoreError
@@ -125,6 +125,7 @@ class Commands:
             issued_ms=now_ms,
             not_after_ms=now_ms + LIFETIME_MS,
             ended_ms=0,
+            expect=expectation.in_full(request.expect, request.equipment),
         )
         if request.dry_run:
             return self._rehearsed(command, gateway)
@@ -264,8 +265,8 @@ class Commands:
             counter=counter,
             issued_ms=self._unix_ms(),
             not_after_ms=command.not_after_ms,
-            expect_point=None,
-            expect_value=None,
+            expect_point=None if command.expect is None else command.expect.point,
+            expect_value=None if command.expect is None else command.expect.value,
         )
         topic = topics.down(self._city, GatewayId(command.gateway), "cmd")
         payload = encode(message)
@@ -277,6 +278,8 @@ class Commands:
         people = "two people: its class is R3" if command.status == AWAITING else kid
         executor = _executor(gateway, command.equipment)
         reason = f"would be signed by {people}, for the {executor} of {gateway.id}: {command.equipment} {words}"
+        if command.expect is not None:
+            reason += f"; {expectation.would_hold(command.expect, command.equipment, gateway, self._unix_ms())}"
         return msgspec.structs.replace(
             command,
             command_id="",
@@ -352,14 +355,15 @@ class Transact(Protocol):
 
 def _check_args(request: CommandRequest) -> None:
     try:
-        msgspec.msgpack.encode(request.args)
+        msgspec.msgpack.encode([request.args, request.expect])
     except (OverflowError, ValueError) as error:
         raise AskError(400, f"args: {error}: a number must fit into 64 bits") from error
 
 
 def _asked_bytes(command: CommandAnswer) -> bytes:
     """What the log's digest of a request nobody has signed yet is over."""
-    return msgspec.msgpack.encode([command.gateway, command.equipment, command.verb, command.args])
+    expect = [] if command.expect is None else [command.expect.point, command.expect.value]
+    return msgspec.msgpack.encode([command.gateway, command.equipment, command.verb, command.args, *expect])
 
 
 def _executor(gateway: Gateway, equipment: str) -> str:

@@ -68,13 +68,20 @@ def commands_page(rows: Rows) -> "Table":
                 row["command_id"],
                 row["gateway"],
                 row["equipment"],
-                " ".join([row["verb"], *(f"{name}={value}" for name, value in row["args"].items())]),
+                asked(row),
                 ", ".join([row["operator"], *row["approvers"]]),
                 outcome_sentence(row, with_id=False),
             )
             for row in rows
         ],
     )
+
+
+def asked(row: Mapping[str, Any]) -> str:
+    """``raise, expecting bollard-rameau/state = down``."""
+    words = " ".join([row["verb"], *(f"{name}={value}" for name, value in row["args"].items())])
+    expected = row["expect"]
+    return f"{words}, expecting {expected['point']} = {expected['value']}" if expected else words
 
 
 def outcome_sentence(row: Mapping[str, Any], *, with_id: bool = True) -> str:

@@ -169,6 +169,14 @@ commands = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+command_expectations = Table(
+    "command_expectations",
+    metadata,
+    Column("command_id", _ID, primary_key=True),
+    Column("point", String(120), nullable=False),
+    Column("value", Text, nullable=False),
+)
+
 results = Table(
     "results",
     metadata,
@@ -238,4 +246,18 @@ log_checkpoints = Table(
     Column("size", _NUMBER, primary_key=True, autoincrement=False),
     Column("made_ms", BigInteger, nullable=False),
     Column("note", Text, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", _ID, primary_key=True),
+    Column("holder", _ID, nullable=False),
+    Column("life", _ID, nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("wanted", _ID, nullable=False),
+    Column("log", _ID, nullable=False),
 )

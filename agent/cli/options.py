@@ -34,6 +34,8 @@ class Ordering(Asking):
 
     dry_run: Annotated[bool, Parameter(negative="")] = False
     """Have the command judged and do nothing; needs no key."""
+    expect: Annotated[str, Parameter(show_default=False)] = ""
+    """point=value: do it only if that is still so in the cabinet; state=raised, or another equipment's as id/point=value."""
     key: Annotated[Path | None, Parameter(env_var="ARMOIRE_KEY", show_default=False)] = None
     """Your private key; keys/technician.pem in the state folder if not given."""
 

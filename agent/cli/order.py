@@ -36,11 +36,13 @@ class Order:
 
     Args:
         verb, args: open here; the executor decides what exists.
+        expect: a point and the value it must still have when the command is judged.
     """
 
     equipment: str
     verb: str
     args: Mapping[str, Value] = field(default_factory=dict)
+    expect: tuple[str, Value] | None = None
 
 
 def rehearse(gateway: Gateway, order: Order) -> Outcome:
@@ -98,6 +100,7 @@ def _executor(gateway: Gateway, name: str) -> tuple[str, str]:
 
 def _message(order: Order, status: Status, issuer: str, counter: int) -> CommandMessage:
     now_ms = time.time_ns() // 1_000_000
+    point, value = order.expect or (None, None)
     message = CommandMessage(
         schema=SCHEMA,
         command_id=f"cli-{secrets.token_hex(8)}",
@@ -110,8 +113,8 @@ def _message(order: Order, status: Status, issuer: str, counter: int) -> Command
         counter=counter,
         issued_ms=now_ms,
         not_after_ms=now_ms + EXPIRY_MS,
-        expect_point=None,
-        expect_value=None,
+        expect_point=point,
+        expect_value=value,
     )
     try:
         payload = encode(message)

@@ -5,6 +5,7 @@ All of them take one path: read the executor's nonce, sign, send, say how it end
 
 import json as json_
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -20,6 +21,7 @@ from agent.wire.messages import Outcome, Value
 
 ID = Annotated[str, Parameter(name="ID")]
 WORD_LENGTH_MAX = 40
+POINT_LENGTH_MAX = 78  # With the equipment before it, a point has at most 120 characters.
 TEXT_LENGTH_MAX = 500
 INTEGERS = range(-(2**63), 2**63)
 
@@ -201,7 +203,20 @@ def _require_driven(gateway: Gateway, id_: str) -> None:
         )
 
 
+def _expected(order: Order, text: str) -> tuple[str, Value] | None:
+    if not text:
+        return None
+    point, equals, typed = text.partition("=")
+    value = _value(point, typed)
+    if not equals or not 0 < len(point) <= POINT_LENGTH_MAX or value is None:
+        raise UsageError(
+            f"{clean(text)!r} is nothing to expect", advice="write --expect point=value, such as level_percent=40"
+        )
+    return point if "/" in point else f"{order.equipment}/{point}", value
+
+
 def _carry_out(gateway: Gateway, order: Order, ordering: Ordering) -> Exit:
+    order = replace(order, expect=_expected(order, ordering.expect))
     if ordering.dry_run:
         outcome = rehearse(gateway, order)
     else:

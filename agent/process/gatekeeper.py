@@ -17,7 +17,7 @@ from agent.process.clock import Clock
 from agent.process.stopping import stop_all
 from agent.safety.verdict import Approved, Refused
 from agent.wire.errors import TrustError, WireError
-from agent.wire.gate import Admitted, CommandGate, Declined, Repeated
+from agent.wire.gate import Admitted, CommandGate, Declined, Repeated, unmet
 from agent.wire.keyfile import Signer
 from agent.wire.local import Failed, OutcomeIs, Reply
 from agent.wire.messages import SCHEMA, CommandMessage, Outcome, encode
@@ -272,6 +272,8 @@ class Gatekeeper:
             return Failed(f"this is {self._gateway}, not {message.gateway}")
         origin = Origin(Role(role), (f"rehearsal/{role}",))
         command = command_of(message.verb, message.equipment, message.args, origin)
+        if not isinstance(command, Refused):
+            command = unmet(message, self._executor.value_of) or command
         verdict = command if isinstance(command, Refused) else self._executor.judge(command)
         if isinstance(verdict, Refused):
             acted, rule = self._refusal(message, verdict, "refused")

@@ -91,15 +91,25 @@ class Admitted:
         Args:
             value_of: a point's present value by name; None when there is none to be believed.
         """
-        message = self.message
-        command = command_of(message.verb, message.equipment, message.args, self.origin)
-        if isinstance(command, Refused) or message.expect_point is None:
+        command = command_of(self.message.verb, self.message.equipment, self.message.args, self.origin)
+        if isinstance(command, Refused):
             return command
-        found = value_of(message.expect_point)
-        if found is None or found != message.expect_value:
-            expected = f"{message.expect_point} was expected to be {message.expect_value!r:.60}"
-            return Refused("SR-25", f"{expected}, it is {'not known' if found is None else repr(found)[:60]}")
-        return command
+        return unmet(self.message, value_of) or command
+
+
+def unmet(message: CommandMessage, value_of: Callable[[str], Scalar]) -> Refused | None:
+    """Why a command's precondition does not hold, None if it does or has none.
+
+    Args:
+        value_of: as in ``Admitted.command``.
+    """
+    if message.expect_point is None:
+        return None
+    found = value_of(message.expect_point)
+    if found is not None and found == message.expect_value:
+        return None
+    expected = f"{message.expect_point} was expected to be {message.expect_value!r:.60}"
+    return Refused("SR-25", f"{expected}, it is {'not known' if found is None else repr(found)[:60]}")
 
 
 @dataclass(frozen=True, slots=True)

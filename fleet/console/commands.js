@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { badge, el, fill } from "./dom.js";
-import { age, spaced, time } from "./words.js";
+import { GOOD, age, spaced, time } from "./words.js";
 
 const LEASES_S = [[300, "5 min"], [600, "10 min"], [1800, "30 min"], [3600, "1 h"]];
 const LONG_LEASES_S = [...LEASES_S, [14_400, "4 h"], [43_200, "12 h"]];
@@ -15,6 +15,9 @@ const FORMS = {
   "set-level": { title: "Set level", fields: [level, (of) => lease(of, LONG_LEASES_S)] },
   "release-level": { title: "Release to the local plan", fields: [] },
 };
+// What a person looks at before asking: sent along, so that the cabinet refuses if it is no longer so. Never for what lowers,
+// releases or flashes: the way to the safe side must not wait for a picture to be right.
+const ACTED_ON = { "select-plan": "pattern", raise: "state", "set-level": "level_percent" };
 const ON_SITE = new Set(["reset"]);
 const OUTCOMES = {
   done: ["ok", "✓"], refused: ["alarm", "⊘"], expired: ["warn", "⌛"], failed: ["alarm", "✕"], unknown: ["alarm", "?"],
@@ -58,7 +61,16 @@ function closed(text) {
 export function asked(command) {
   const words = { lease_s: (raw) => `for ${age(raw * 1000)}`, level_percent: (raw) => `${raw} %`, plan: (raw) => String(raw) };
   const args = Object.entries(command.args ?? {}).map(([name, raw]) => (typeof raw === "number" && words[name]?.(raw)) || `${name}=${raw}`);
-  return [spaced(command.verb), ...args].join(" ");
+  const expect = command.expect ? ` if ${spaced(command.expect.point.split("/").at(-1))} is still ${command.expect.value}` : "";
+  return [spaced(command.verb), ...args].join(" ") + expect;
+}
+
+/** The value a command acts on, as this page shows it; nothing while it shows none that is good. */
+function expectation(equipment, verb, quality) {
+  const point = ACTED_ON[verb];
+  const value = point && equipment.points[point]?.value;
+  if (value === undefined || value === null || quality(equipment, point) !== GOOD) return {};
+  return { expect: { point: `${equipment.id}/${point}`, value } };
 }
 
 /** "key=value" pairs to typed arguments. */
@@ -98,10 +110,12 @@ export class CommandPanel {
   /**
    * @param {object} equipment
    * @param {{operator: function(): string, took: function(object)}} desk who acts, and where outcomes go
+   * @param {function(object, string): number} quality of a point as it is shown
    */
-  constructor(equipment, desk) {
+  constructor(equipment, desk, quality) {
     this.equipment = equipment;
     this.desk = desk;
+    this.quality = quality;
     this.dryRun = el("input", { type: "checkbox" });
     this.outcome = el("div", { class: "outcome", role: "status", "aria-live": "polite" });
     this.latest = "";
@@ -137,8 +151,9 @@ export class CommandPanel {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const args = Object.fromEntries(inputs.map((each) => [each.name, each.value()]));
-      if (confirm && !this.dryRun.checked) this.#confirm(form, button, confirm, () => this.#send(verb, args, form));
-      else this.#send(verb, args, form);
+      const go = () => this.#send(verb, args, form, expectation(this.equipment, verb, this.quality));
+      if (confirm && !this.dryRun.checked) this.#confirm(form, button, confirm, go);
+      else go();
     });
     return form;
   }
@@ -183,11 +198,11 @@ export class CommandPanel {
     return el("details", { class: "other" }, el("summary", {}, "Other verb"), el("p", { class: "quiet" }, "Sent as it is. The cabinet refuses what it does not know."), form);
   }
 
-  async #send(verb, args, form) {
+  async #send(verb, args, form, expect = {}) {
     const operator = this.desk.operator();
     if (!operator) return this.#fail("choose who you are acting as first (top of the page)");
     const { gateway, id } = this.equipment;
-    const command = { gateway, equipment: id, verb, args, operator };
+    const command = { gateway, equipment: id, verb, args, operator, ...expect };
     const dryRun = this.dryRun.checked;
     const buttons = [...form.querySelectorAll("button")];
     for (const each of buttons) each.disabled = true;

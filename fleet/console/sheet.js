@@ -34,7 +34,7 @@ export class Sheet {
     this.mode = el("div", { class: "facts" });
     this.points = el("tbody");
     this.eventList = el("ol", { class: "list" });
-    this.panel = new CommandPanel(equipment, this.desk);
+    this.panel = new CommandPanel(equipment, this.desk, (of, name) => this.district.quality(of, name));
     this.chart = new Chart(equipment, this.district);
     fill(
       this.node, this.#head(equipment), this.status, this.groups, this.mode, this.panel.node,
@@ -60,7 +60,7 @@ export class Sheet {
     if (!this.key) return;
     const equipment = this.district.equipment.get(this.key);
     if (!equipment) return void this.on.close();
-    this.chart.equipment = equipment;
+    this.chart.equipment = this.panel.equipment = equipment;
     const state = this.district.state(equipment, nowMs);
     this.#showState(equipment, state);
     for (const name of Object.keys(equipment.points).sort()) this.#showPoint(equipment, name, nowMs);

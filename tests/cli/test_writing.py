@@ -45,6 +45,17 @@ def test_a_command_reaches_its_executor_signed_and_counted(
     assert executor.counters == {KID: 42}
 
 
+def test_what_is_expected_goes_along_signed(type_: Type, agent_up: Executor) -> None:
+    type_("lamp set seg-darcy-1 60 --expect level_percent=80")
+    type_("lamp release seg-darcy-1 --expect cab-darcy/door_open=false")
+    expected = [(each.expect_point, each.expect_value) for each in agent_up.admitted]
+    assert expected == [("seg-darcy-1/level_percent", 80), ("cab-darcy/door_open", False)]
+    for wrong in ("level_percent", "=3", "level_percent=null", "x" * 79 + "=1"):
+        said = type_("lamp set seg-darcy-1 60 --expect", wrong)
+        assert (said.exit, len(agent_up.admitted)) == (2, 2)
+        assert "Write --expect point=value" in said.err
+
+
 @pytest.mark.parametrize("line", [line for line, *_ in COMMANDS])
 def test_a_dry_run_does_nothing_and_needs_no_key(
     type_: Type, state: Path, agent_up: Executor, guard_up: Executor, line: str

@@ -101,8 +101,18 @@ async def test_a_refused_command_shows_its_rule_and_what_the_equipment_does(
     )
     await expect(page.locator("#commands")).to_contain_text("refused by SR-19")
     assert canned.posted == [
-        {"gateway": "gw-darcy", "equipment": "bollard-liberte-1", "verb": "raise", "args": {}, "operator": "alice", "dry_run": False}
+        {"gateway": "gw-darcy", "equipment": "bollard-liberte-1", "verb": "raise", "args": {}, "operator": "alice",
+         "expect": {"point": "bollard-liberte-1/state", "value": "down"}, "dry_run": False}
     ]  # fmt: skip
+
+
+async def test_what_lowers_is_asked_for_without_conditions(console: Console, canned: CannedFleet) -> None:
+    page = await console.open()
+    await page.select_option("#operator", "alice")
+    await row(page, LOOP_A).click()
+    await page.get_by_role("button", name="Lower").click()
+    await expect(page.locator(".outcome")).to_contain_text("The bollard is down.")
+    assert "expect" not in canned.posted[0]
 
 
 async def test_an_unknown_verb_is_passed_on_and_its_refusal_shown(console: Console, canned: CannedFleet) -> None:
@@ -163,7 +173,9 @@ async def test_a_dry_run_says_that_nothing_was_sent(console: Console, canned: Ca
     await page.get_by_label("dry run").check()
     await page.get_by_label("Level in percent").fill("40")
     await page.get_by_role("button", name="Set level").click()
-    await expect(page.locator(".outcome")).to_contain_text("Dry run: set level 40 % for 10 min")
+    await expect(page.locator(".outcome")).to_contain_text(
+        "Dry run: set level 40 % for 10 min if level percent is still"
+    )
     await expect(page.locator(".outcome")).to_contain_text("Nothing was sent.")
     assert canned.posted[0]["dry_run"] is True
     assert canned.posted[0]["args"] == {"level_percent": 40, "lease_s": 600}

@@ -146,6 +146,16 @@ async def test_a_rehearsal_judges_and_does_nothing() -> None:
         assert await rig.log("command.would-do", "command.refused") == []
 
 
+async def test_a_rehearsal_says_when_what_is_expected_is_not_so() -> None:
+    async with lamp_rig() as rig:
+        point, args = f"{SEGMENT}/level_percent", {"level_percent": 50, "lease_s": 60}
+        for value, ended, rule in ((80, "would-do", ""), (70, "refused", "SR-25")):
+            message = rig.people.message(rig.people.alice, SEGMENT, "set-level", bytes(16), args, expect=(point, value))
+            reply = await rig.client.ask(Rehearse(message, "operator"))
+            assert isinstance(reply, OutcomeIs)
+            assert (reply.outcome.ended, reply.outcome.rule) == (ended, rule)
+
+
 async def test_without_a_disk_no_command_is_carried_out() -> None:
     async with lamp_rig() as rig:
         store = rig.journal.store_counter
