@@ -15,7 +15,7 @@ CODE := agent drivers fleet simulators benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test run bench sim sim-long campaign mutants docs package lock clean system-packages
+.PHONY: help setup check test run bench sim sim-long campaign fuzz mutants docs package lock clean system-packages
 
 help:
 	@printf 'make TARGET, where TARGET is one of\n\n'
@@ -49,6 +49,9 @@ sim-long: .venv/dev.stamp ## the same with ten thousand seeds, on every core
 
 campaign: .venv/dev.stamp ## ten million adversarial commands, and the reference junctions searched to the end; SEED=7, ARGS="--help" for more
 	$(BIN)/python -m tests.proof --seed $(SEED) $(ARGS)
+
+fuzz: .venv/dev.stamp ## mutate a million times what every parser of outside bytes is fed; SEED=7, ARGS="--help" for more
+	$(BIN)/python -m tests.attack.sync.fuzz --seed $(SEED) $(ARGS)
 
 mutants: .venv/dev.stamp ## put one fault at a time into the kernel and see that a test notices; ARGS="--help" for more
 	nice -n 19 $(BIN)/python -m tests.proof.mutants $(ARGS)

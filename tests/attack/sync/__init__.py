@@ -1,0 +1,1 @@
+"""Attacks on what passes between gateway and fleet manager."""
