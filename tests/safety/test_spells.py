@@ -116,6 +116,14 @@ def test_sr_13_a_lost_red_counts_as_seen_for_as_long_as_it_is_lost_and_is_told_a
     assert said == [(5_900, "SR-03")]
 
 
+def test_sr_13_a_conflict_counts_as_seen_when_it_was_seen_last() -> None:
+    memory = JunctionMemory()
+    assert memory.fault_at_ms is None
+    for seen in [*every(100, 500, "GGRR"), *every(100, 5_000, "GRRR", 600)]:
+        memory, _ = watch(memory, seen, JUNCTION)
+    assert memory.fault_at_ms == START_MS + 500
+
+
 @given(st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=60))
 def test_sr_03_is_told_exactly_when_darkness_is_certain(steps: list[tuple[int, bool]]) -> None:
     at_ms, since_ms, last_ms, expected, samples = 0, None, 0, [], []
@@ -240,6 +248,8 @@ def test_sr_07_calls_count_for_twenty_five_seconds() -> None:
 
     assert rules(story(25_000), CALLED) == [(60_500, "SR-07")]
     assert rules(story(25_500), CALLED) == []
+    too_old = sample(25_001, "GRRR", calls=called(0, 0x20))
+    assert rules(sorted([*story(25_000), too_old], key=lambda seen: seen.at_ms), CALLED) == []
 
 
 @pytest.mark.parametrize("shown", ["GRRR", "RRRR"])
