@@ -259,6 +259,16 @@ def test_sr_07_is_told_at_the_first_answer_after_the_sites_longest_red(shown: st
     assert rules(waits(320_000, shown), junction) == [(-(-longest_s // 10) * 10_000, "SR-07")]
 
 
+@pytest.mark.parametrize("flash", [AUTOMATIC, START_UP, OTHER])
+def test_sr_03_07_26_what_was_seen_before_a_flash_is_not_held_against_the_lamps_after_it(flash: int) -> None:
+    for shown, lasts_ms in (("-RRR", 700), ("RBRR", 250)):
+        after = every(50, 2 * lasts_ms + 100, shown, lasts_ms + 100)
+        assert rules([*every(50, lasts_ms, shown), sample(lasts_ms + 50, shown, flash), *after]) == []
+    red = waits(119_500, "RRRR")
+    waiting = [replace(seen, flash_status=flash) if seen.at_ms == START_MS + 59_500 else seen for seen in red]
+    assert rules(waiting, CALLED) == []
+
+
 # SR-16
 
 
