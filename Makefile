@@ -15,7 +15,7 @@ CODE := agent drivers fleet simulators benchmarks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test run bench sim sim-long campaign fuzz mutants docs package lock clean system-packages
+.PHONY: help setup check test run bench sim sim-long chaos campaign fuzz mutants docs package lock clean system-packages
 
 help:
 	@printf 'make TARGET, where TARGET is one of\n\n'
@@ -46,6 +46,9 @@ sim: .venv/dev.stamp ## run the seeded simulation of the synchronisation; SEED=7
 
 sim-long: .venv/dev.stamp ## the same with ten thousand seeds, on every core
 	$(BIN)/python -m tests.sync_simulation --seed $(SEED) --runs 10000 $(ARGS)
+
+chaos: .venv/dev.stamp ## kill, freeze and cut off real brokers, manager and cabinets, then count; SEED=7, ARGS="--minutes 10", ARGS="--help" for more
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 campaign: .venv/dev.stamp ## ten million adversarial commands, and the reference junctions searched to the end; SEED=7, ARGS="--help" for more
 	$(BIN)/python -m tests.proof --seed $(SEED) $(ARGS)

@@ -61,7 +61,6 @@ async def test_killed_mid_ingest_the_store_equals_what_was_produced(
     with store.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
         numbers = {row.id: row.no for row in connection.execute(select(schema.gateways))}
-        samples = 0
         for gateway in gateways:
             for stream, links in gateway.voice.links.items():
                 table = schema.links.c
