@@ -89,11 +89,16 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, trust_folder: Path, port: int, fleet: str = "control-room", authority: Path | None = None
+    folder: Path, trust_folder: Path, port: int | Broker, fleet: str = "control-room", authority: Path | None = None
 ) -> AsyncIterator[Running]:
-    """Run a manager for the length of the block."""
+    """Run a manager for the length of the block.
+
+    Args:
+        port: of a broker without TLS on this machine, or where another one is.
+    """
+    broker = Broker("127.0.0.1", port) if isinstance(port, int) else port
     room = ControlRoom(fleet, folder, trust_folder, read_trust(trust_folder))
-    link = FleetLink(room, Broker("127.0.0.1", port))
+    link = FleetLink(room, broker)
     ready = asyncio.Event()
     settings = Settings(folder, trust_folder, fleet, "", "", 0, authority=authority)
     web = WebServer(make_app(room, Origins(), enrolments(settings, room)), ready.set)
@@ -107,7 +112,7 @@ async def running(
             while not room.link.is_connected:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.01)
         try:
-            yield Running(room, url, http, port)
+            yield Running(room, url, http, broker.port)
         finally:
             room.broadcast.end()
             web.should_exit = True
