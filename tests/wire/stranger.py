@@ -37,37 +37,35 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# --- MessagePack (4) ---
+def tell(*words: object) -> None:
+    print(json.dumps(words), flush=True)
+
+
+INTEGERS = (
+    (0xCC, ">B"),
+    (0xCD, ">H"),
+    (0xCE, ">I"),
+    (0xCF, ">Q"),
+    (0xD0, ">b"),
+    (0xD1, ">h"),
+    (0xD2, ">i"),
+    (0xD3, ">q"),
+)
+FLOATS = ((0xCA, ">f"), (0xCB, ">d"))
 
 
 def pack(value: Any) -> bytes:
-    """The shortest form of each value."""
+    """MessagePack (4), the shortest form of each value."""
     match value:
-        case None:
-            return b"\xc0"
-        case bool():
-            return b"\xc3" if value else b"\xc2"
-        case int() if value < 0:
-            return next(
-                code + struct.pack(form, value)
-                for code, form, least in (
-                    (b"", ">b", -32), (b"\xd0", ">b", -(2**7)), (b"\xd1", ">h", -(2**15)), (b"\xd2", ">i", -(2**31)),
-                    (b"\xd3", ">q", -(2**63)),
-                )
-                if value >= least
-            )  # fmt: skip
+        case None | bool():
+            return {None: b"\xc0", False: b"\xc2", True: b"\xc3"}[value]
+        case int() if -32 <= value < 128:
+            return bytes((value % 256,))
         case int():
-            if value < 128:
-                return bytes((value,))
-            for code, form, limit in (
-                (0xCC, ">B", 2**8),
-                (0xCD, ">H", 2**16),
-                (0xCE, ">I", 2**32),
-                (0xCF, ">Q", 2**64),
-            ):
-                if value < limit:
-                    return bytes((code,)) + struct.pack(form, value)
-            raise ValueError(value)
+            forms = INTEGERS[:4] if value >= 0 else INTEGERS[4:]
+            bound = value if value >= 0 else 2 * (-1 - value)  # A negative number needs one bit more.
+            code, form = next(each for each in forms if bound < 256 ** struct.calcsize(each[1]))
+            return bytes((code,)) + struct.pack(form, value)
         case float():
             return b"\xcb" + struct.pack(">d", value)
         case str():
@@ -106,7 +104,7 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
         return code - 256 * (code >= 0xE0), at
     if code in (0xC0, 0xC2, 0xC3):
         return {0xC0: None, 0xC2: False, 0xC3: True}[code], at
-    if number := {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}.get(code):  # fmt: skip
+    if number := dict(INTEGERS + FLOATS).get(code):
         return struct.unpack_from(number, data, at)[0], at + struct.calcsize(number)
     if code < 0xC0:
         kind, size = ("map", code & 15) if code < 0x90 else ("list", code & 15) if code < 0xA0 else ("text", code & 31)
@@ -126,9 +124,6 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
     return (items if kind == "list" else dict(zip(items[::2], items[1::2], strict=True))), at
 
 
-# --- Envelopes (2) ---
-
-
 def bstr(value: bytes) -> bytes:
     size = len(value)
     if size < 24:
@@ -140,6 +135,7 @@ def bstr(value: bytes) -> bytes:
 
 
 def seal(key: Ed25519PrivateKey, kid: str, payload: bytes, aad: str) -> bytes:
+    """An envelope (2)."""
     protected = bytes((0xA2, 0x01, ED25519, 0x04)) + bstr(kid.encode())
     signature = key.sign(b"\x84\x6aSignature1" + bstr(protected) + bstr(aad.encode()) + bstr(payload))
     return b"\xd2\x84" + bstr(protected) + b"\xa0" + bstr(payload) + bstr(signature)
@@ -181,11 +177,17 @@ def check(public: bytes, protected: bytes, aad: str, payload: bytes, signature: 
         raise Wrong("signature") from error
 
 
-# --- Keys (3) ---
+def whole(data: bytes, public: dict[str, bytes], aad: str) -> bytes:
+    """The payload of one envelope with nothing behind it, by one of these keys."""
+    kid, protected, payload, signature, end = split(data)
+    if end != len(data):
+        raise Wrong("envelope")
+    check(public[kid], protected, aad, payload, signature)
+    return payload
 
 
 class Keys:
-    """The root file and the key list."""
+    """The root file and the key list (3)."""
 
     def __init__(self, roots: str, sealed: bytes) -> None:
         table = tomllib.loads(roots)
@@ -215,7 +217,7 @@ class Keys:
         entry, payload, end = self.open(data, 0, aad)
         if end != len(data):
             raise Wrong("envelope")
-        if capability not in entry[5] or not {"*", gateway} & set(entry[6]) and capability != "state":
+        if capability not in entry[5] or ({"*", gateway}.isdisjoint(entry[6]) and capability != "state"):
             raise Wrong("capability")
         fields: list[Any] = unpack(payload)
         if fields[0] != 1:
@@ -223,11 +225,8 @@ class Keys:
         return fields
 
 
-# --- The gateway (4 to 7) ---
-
-
 class Gateway:
-    """One connection's life; links are kept in memory."""
+    """One connection's life (4 to 7); links are kept in memory."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.city, self.id = settings["city"], settings["gateway"]
@@ -247,8 +246,11 @@ class Gateway:
         context = ssl.create_default_context(cafile=settings["ca"])
         context.load_cert_chain(settings["certificate"], settings["tls_key"])
         self.client.tls_set_context(context)
-        self.client.on_message = lambda _client, _data, message: self.arrived.put((message.topic, message.payload))
+        self.client.on_message = self.hear
         self.client.will_set(self.topic("death"), self.sealed("death", [1, self.id, self.conn]), qos=1)
+
+    def hear(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        self.arrived.put((message.topic, bytes(message.payload)))
 
     def topic(self, name: str) -> str:
         return f"armoire/1/{self.city}/{self.id}/up/{name}"
@@ -329,15 +331,10 @@ class Gateway:
             if not any(each.startswith("command:") for each in entry[5]):
                 raise Wrong("capability")
             signers.append(entry)
-        _, command, issuer, gateway, equipment, verb, args, nonce, counter, _, not_after_ms, point, value = unpack(
-            payload
-        )[:13]
-        if (
-            at != len(data)
-            or issuer not in [each[0] for each in signers]
-            or gateway != self.id
-            or now_ms() > self.keys.expires_ms
-        ):
+        fields = unpack(payload)[:13]
+        _, command, issuer, gateway, equipment, verb, args, nonce, counter, _, not_after_ms, point, value = fields
+        is_named = issuer in [each[0] for each in signers] and gateway == self.id
+        if at != len(data) or not is_named or now_ms() > self.keys.expires_ms:
             raise Wrong("signature")
         if sha256(payload).digest() in self.seen:
             raise Wrong("repeated")
@@ -347,9 +344,8 @@ class Gateway:
             self.say("result", self.sealed("result", [1, command, self.id, equipment, verb, issuer, ended, rule, reason, state, now_ms()]))  # fmt: skip
             tell("command", verb, ended)
 
-        if counter <= self.counters.get(issuer, 0) or not all(
-            {"*", self.id} & set(each[6]) and "command:R1" in each[5] for each in signers
-        ):
+        may = all({"*", self.id} & set(each[6]) and "command:R1" in each[5] for each in signers)
+        if counter <= self.counters.get(issuer, 0) or not may:
             return end("refused", "SR-25", "a counter used up, or a signer who may not")
         if nonce not in self.nonces or now_ms() > not_after_ms:
             return end("expired", "SR-25", "too late")
@@ -373,11 +369,13 @@ class Gateway:
         properties.MaximumPacketSize = 263_168
         subscribed: Queue[None] = Queue(10)
         self.client.on_subscribe = lambda *_: subscribed.put(None)
-        self.client.on_connect = lambda *_: self.client.subscribe(
-            [(f"armoire/1/{self.city}/{self.id}/down/+", 1), (f"armoire/1/{self.city}/fleet/state", 1)]
-        )
+        wanted = [(f"armoire/1/{self.city}/{self.id}/down/+", 1), (f"armoire/1/{self.city}/fleet/state", 1)]
+        connected: Queue[None] = Queue(1)
+        self.client.on_connect = lambda *_: connected.put(None)
         self.client.connect(host, port, 20, clean_start=True, properties=properties)
         self.client.loop_start()
+        connected.get(timeout=10)
+        self.client.subscribe(wanted)
         subscribed.get(timeout=10)
         self.birth()
         for _ in range(3):
@@ -394,10 +392,6 @@ class Gateway:
                 continue
             except Wrong as wrong:
                 tell("rejected", str(wrong))
-
-
-def tell(*words: object) -> None:
-    print(json.dumps(words), flush=True)
 
 
 if __name__ == "__main__":
