@@ -104,8 +104,8 @@ class EquipmentCard(Struct, array_like=True, frozen=True):
     id: Id
     kind: Id
     name: Text
-    latitude: float
-    longitude: float
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
     executor: Annotated[str, Meta(max_length=10)]
     verbs: list[Id]
     parent: Annotated[str, Meta(max_length=40)]
