@@ -80,6 +80,23 @@ class _Client(aiomqtt.Client):
 
     answers: dict[int, "asyncio.Future[None]"]
 
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        """By the loop's next round, in which aiomqtt adds its number, a socket may be closed and the number another's."""
+
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - as aiomqtt does: whatever it is, the connection is over
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def register() -> None:
+            now = client.socket()
+            if now is not None and now is sock and now.fileno() >= 0:
+                self._loop.add_writer(now.fileno(), write)
+
+        self._loop.call_soon_threadsafe(register)
+
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: Any, properties: Properties
     ) -> None:
