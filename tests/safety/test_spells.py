@@ -209,6 +209,12 @@ def test_sr_07_claims_nothing_where_calls_are_not_read_or_not_mapped() -> None:
     assert rules(waits(200_000), replace(JUNCTION, red_ms_max=60_000)) == []
 
 
+def test_sr_07_counts_from_the_first_call_that_was_read() -> None:
+    unread = every(500, 49_500, "RRRR")
+    asked = [sample(at_ms, "RRRR", calls=called(at_ms // 10_000 * 10_000, 0xF0)) for at_ms in range(50_000, 105_000, 500)]
+    assert rules(unread + asked, CALLED) == []
+
+
 def test_sr_07_pedestrians_push_another_button() -> None:
     assert [trip.groups for _, trip in told(waits(70_000, vehicles=0, pedestrians=0x40), CALLED)] == [(3,)]
     assert rules(waits(70_000, vehicles=0, pedestrians=0x30), CALLED) == []
@@ -252,6 +258,7 @@ def test_sr_07_calls_count_for_twenty_five_seconds() -> None:
     assert rules(sorted([*story(25_000), too_old], key=lambda seen: seen.at_ms), CALLED) == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("shown", ["GRRR", "RRRR"])
 @given(longest_s=st.integers(10, 300))
 def test_sr_07_is_told_at_the_first_answer_after_the_sites_longest_red(shown: str, longest_s: int) -> None:
