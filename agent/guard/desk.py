@@ -10,6 +10,7 @@ from agent.model.identity import EquipmentId
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
+from agent.process.heldkeys import HeldKeys
 from agent.process.reply import REPLY_BYTES_MAX, fitting_text, newest_that_fit
 from agent.wire.errors import TrustError, WireError
 from agent.wire.local import (
@@ -35,6 +36,7 @@ from agent.wire.local import (
     WhyIs,
 )
 from agent.wire.messages import Value
+from agent.wire.topics import down
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
@@ -51,6 +53,7 @@ class Desk:
         gatekeeper: Gatekeeper,
         records: Records,
         surroundings: Surroundings,
+        keys: HeldKeys,
         clock: Clock,
         figures: Callable[[], dict[str, Value]],
         concerns: Callable[[], Iterable[str]],
@@ -61,6 +64,8 @@ class Desk:
         self._gatekeeper = gatekeeper
         self._records = records
         self._surroundings = surroundings
+        self._keys = keys
+        self._keys_topic = str(down(site.city, site.gateway, "keys"))
         self._clock = clock
         self._figures = figures
         self._concerns = concerns
@@ -180,6 +185,9 @@ class Desk:
         return SafetyPage(page.newest_id, links)
 
     async def _fleet_seen(self, topic: str, sealed: bytes) -> Reply:
+        if topic == self._keys_topic:
+            why = await self._keys.take(sealed)
+            return Failed(fitting_text(why)) if why else Noted()
         try:
             ack = self._surroundings.fleet_message(topic, sealed)
         except (WireError, TrustError) as error:

@@ -24,6 +24,7 @@ from agent.model.identity import EquipmentId
 from agent.model.site import Address, Cabinet, ModbusLink, Realtime, SnmpLink
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
+from agent.process.heldkeys import KEY_LIST, HeldKeys
 from agent.process.liveness import Liveness, notify, watchdog_period_s
 from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
@@ -73,8 +74,10 @@ class Guard:
         executor = GuardExecutor(site, self.guarded, self.records, self.surroundings, clock)
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
         self.gatekeeper = Gatekeeper(site.city, site.gateway, gate, trust.signer, executor, clock)
+        self.keys = HeldKeys(state / "keys", trust, clock, self.records.beside, self._note_keys)
+        self.keys.users += [gate.use, self.surroundings.use]
         told = (self.figures, self.concerns, os.getpid())
-        desk = Desk(site, self.guarded, self.gatekeeper, self.records, self.surroundings, clock, *told)
+        desk = Desk(site, self.guarded, self.gatekeeper, self.records, self.surroundings, self.keys, clock, *told)
         self.server = LocalServer(state / "guard.sock", desk.answer, group_of(state))
         self.beat = Beat()
         self.lacks: tuple[Lack, ...] = ()
@@ -212,15 +215,22 @@ class Guard:
         except TimeoutError:
             return  # The controllers' own watchdogs drop what we could not.
 
+    def _note_keys(self, kind: str, text: str) -> None:
+        self.records.note(kind, "", "", text)
+
     def concerns(self) -> Iterator[str]:
         """What of the process itself a technician should know."""
         if why := self.commissioning.why_not:
             yield f"site not commissioned: {why}; observing only, every control is refused (SR-30)"
+        if concern := self.keys.concern():
+            yield concern
         yield from map(str, self.lacks)
 
     def figures(self) -> dict[str, Value]:
         """Counters for the status page."""
-        figures = self.beat.figures()
+        figures = self.beat.figures() | {KEY_LIST: self.keys.ring.version}
+        if self.keys.refused:
+            figures["key lists refused"] = self.keys.refused
         if self.records.failures:
             figures["disk failures"] = self.records.failures
             figures["last disk failure"] = self.records.last_failure

@@ -189,6 +189,10 @@ class Records:
 
         await self._is_done(self._begin(take))
 
+    def beside(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Run other work that waits for the disk in the ledger's thread: a second one would be locked into memory too."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def log(self, equipment: str, limit: int) -> list[LogEntry]:
         """The newest events, newest last.
 

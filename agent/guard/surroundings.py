@@ -40,6 +40,10 @@ class Surroundings:
         self.spent: Spent = ()
         self._flash_at_ms: dict[EquipmentId, int] = {}
 
+    def use(self, ring: KeyRing) -> None:
+        """Believe by another key list from now on."""
+        self._ring = ring
+
     def spend(self, command: Command, at_ms: int) -> None:
         """Count one command that is carried out or tried (SR-14, SR-25), of a person or of the observer.
 

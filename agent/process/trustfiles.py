@@ -6,10 +6,12 @@ from pathlib import Path
 from agent.model.identity import CityId
 from agent.wire.errors import KeyListError
 from agent.wire.keyfile import Signer, read_signer
-from agent.wire.roots import read_roots
+from agent.wire.roots import Roots, read_roots
 from agent.wire.trust import KeyRing, load_key_list
 from drivers.errors import TextFileError
 from drivers.textfile import read_bytes, read_text
+
+ROOTS_FILE, KEYS_FILE = "roots.toml", "keys.sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,33 @@ def read_trust(folder: Path, name: str, city: CityId) -> Trust:
     Raises:
         TrustError: a file is missing, readable by others, not signed as it must be, or of another city.
     """
+    roots = read_roots_file(folder, city)
+    ring = read_key_list(folder, roots)
+    return Trust(read_signer(folder / f"{name}.pem"), ring)
+
+
+def read_roots_file(folder: Path, city: CityId) -> Roots:
+    """The officers' keys the gateway was enrolled with.
+
+    Raises:
+        KeyListError: missing, malformed, or of another city.
+    """
     try:
-        roots_text = read_text(folder / "roots.toml")
-        sealed = read_bytes(folder / "keys.sealed")
+        roots = read_roots(read_text(folder / ROOTS_FILE))
     except TextFileError as error:
         raise KeyListError(f"{error}; enrol the gateway first") from error
-    roots = read_roots(roots_text)
     if roots.city != city:
         raise KeyListError(f"{folder}: keys of {roots.city}, but the site is in {city}")
-    return Trust(read_signer(folder / f"{name}.pem"), load_key_list(sealed, roots))
+    return roots
+
+
+def read_key_list(folder: Path, roots: Roots) -> KeyRing:
+    """The key list on disk.
+
+    Raises:
+        KeyListError: missing, or not signed as it must be.
+    """
+    try:
+        return load_key_list(read_bytes(folder / KEYS_FILE), roots)
+    except TextFileError as error:
+        raise KeyListError(f"{error}; enrol the gateway first") from error

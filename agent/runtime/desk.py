@@ -10,6 +10,7 @@ from agent.model.observation import Quality
 from agent.model.site import Site
 from agent.process.client import PeerDownError
 from agent.process.clock import Clock
+from agent.process.heldkeys import HeldKeys
 from agent.process.reply import fitting_text, newest_that_fit
 from agent.runtime.guardmirror import GuardMirror
 from agent.runtime.journal import Journal
@@ -30,6 +31,7 @@ from agent.wire.local import (
     GetWhy,
     LogEntry,
     LogIs,
+    Noted,
     PointView,
     Rehearse,
     Reply,
@@ -40,6 +42,7 @@ from agent.wire.local import (
     WhyIs,
 )
 from agent.wire.messages import EquipmentCard
+from agent.wire.topics import down
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
@@ -57,6 +60,7 @@ class Desk:
         router: Router,
         journal: Journal,
         guard: GuardMirror | None,
+        keys: HeldKeys,
         clock: Clock,
         status: Callable[[], Status],
     ) -> None:
@@ -67,6 +71,8 @@ class Desk:
         self._router = router
         self._journal = journal
         self._guard = guard
+        self._keys = keys
+        self._keys_topic = str(down(site.city, site.gateway, "keys"))
         self._clock = clock
         self._status = status
 
@@ -86,6 +92,9 @@ class Desk:
                     return await self._why(EquipmentId(id_))
                 case GetLog():
                     return await self._log(request)
+                case TellFleetSeen(topic=topic, sealed=sealed) if topic == self._keys_topic:
+                    why = await self._keys.take(sealed)
+                    return Failed(fitting_text(why)) if why else Noted()
                 case GetSafetyRecords() | GetSafetyPage() | TellFleetSeen():
                     return Failed("ask the guard itself: guard.sock")
         except PeerDownError as error:

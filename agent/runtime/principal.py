@@ -6,6 +6,7 @@ from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.runtime.desk import card_of
+from agent.runtime.gatewaykeys import GatewayKeys
 from agent.runtime.guardmirror import GuardMirror
 from agent.runtime.journal import Journal
 from agent.runtime.recorder import Recorder
@@ -33,6 +34,7 @@ class Principal:
         recorder: Recorder,
         modes: Callable[[], dict[str, str]],
         clock: Clock,
+        keys: GatewayKeys,
     ) -> None:
         self._site = site
         self._gatekeeper = gatekeeper
@@ -42,6 +44,7 @@ class Principal:
         self._recorder = recorder
         self._modes = modes
         self._clock = clock
+        self._keys = keys
         self._command_topic = down(site.city, site.gateway, "cmd")
 
     async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
@@ -62,6 +65,7 @@ class Principal:
             equipment=[card_of(equipment) for equipment in self._site.equipment.values()],
             software=SOFTWARE,
             floors=floors,
+            key_list=self._keys.version,
         )
 
     async def heartbeat(self, conn: int, beat: int, heads: list[StreamHead]) -> Heartbeat:
@@ -76,6 +80,7 @@ class Principal:
             modes=self._modes(),
             heads=heads,
             unsealed=self._recorder.unsealed,
+            key_list=self._keys.version,
         )
 
     async def command(self, sealed: bytes, topic: str) -> bytes | None:
@@ -89,8 +94,8 @@ class Principal:
         return reply.sealed if isinstance(reply, OutcomeIs) and reply.sealed else None
 
     async def key_list(self, sealed: bytes) -> None:
-        """Key lists are renewed by enrolment; until then the list on disk is the only one."""
-        self._gatekeeper.count("key-list-not-taken")
+        """Take a key list over; what is refused is counted and told by whom it is taken."""
+        await self._keys.take(sealed)
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         """Say in the alarm stream that the connection came or went."""

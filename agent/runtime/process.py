@@ -14,6 +14,7 @@ from agent.model.site import Address, Cabinet, ModbusLink
 from agent.process.client import LocalClient
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
+from agent.process.heldkeys import KEY_LIST, REFUSED, HeldKeys
 from agent.process.liveness import Liveness, notify
 from agent.process.reply import fitting_text
 from agent.process.server import LocalServer, group_of
@@ -24,6 +25,7 @@ from agent.runtime.daylight import Daylight
 from agent.runtime.desk import Desk
 from agent.runtime.errors import AgentSetupError
 from agent.runtime.executor import AgentExecutor
+from agent.runtime.gatewaykeys import GatewayKeys
 from agent.runtime.guardmirror import GuardMirror
 from agent.runtime.journal import Journal
 from agent.runtime.points import PointTable
@@ -38,6 +40,7 @@ from agent.wire.errors import TrustError
 from agent.wire.gate import CommandGate, Nonces
 from agent.wire.local import Status
 from agent.wire.messages import Value
+from agent.wire.topics import down
 from drivers.errors import ProfileError
 from drivers.modbus.line import ModbusLine
 from drivers.modbus.profile import load_profile
@@ -80,19 +83,20 @@ class Agent:
         executor = AgentExecutor(self._site, self.segments, self.table, journal, self.recorder, clock)
         self._unsigned = why_unsigned(trust.ring, cabinet, home) if self.segments else ""
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
+        self.keys = HeldKeys(state / "keys", trust, clock, asyncio.to_thread, self._note_keys)
+        self.keys.users.append(gate.use)
+        keys_topic = down(self._site.city, self._site.gateway, "keys")
+        self.gateway_keys = GatewayKeys(self.keys, self.guard, keys_topic, clock)
         self.gatekeeper = Gatekeeper(self._site.city, self._site.gateway, gate, trust.signer, executor, clock)
         router = Router(self._site, self.gatekeeper, self.guard)
-        self.desk = Desk(
-            self._site, self.segments, self._link_of, self.table, router, journal, self.guard, clock, self.status
-        )
+        told = (self.guard, self.keys, clock, self.status)
+        self.desk = Desk(self._site, self.segments, self._link_of, self.table, router, journal, *told)
         self.server = LocalServer(state / "agent.sock", self.desk.answer, group_of(state))
-        principal = Principal(
-            self._site, self.gatekeeper, router, self.guard, journal, self.recorder, self._modes, clock
-        )
-        carrying = self._carrying if guarded else None
-        self.uplink = Uplink(
-            cabinet, trust, journal, carrying, principal, clock, state / "checkpoints", tls=state / "tls"
-        )
+        known = (self.recorder, self._modes, clock, self.gateway_keys)
+        principal = Principal(self._site, self.gatekeeper, router, self.guard, journal, *known)
+        way = (self._carrying if guarded else None, principal, clock, state / "checkpoints")
+        self.uplink = Uplink(cabinet, trust.signer, self.keys, journal, *way, tls=state / "tls")
+        self.keys.users.append(lambda _ring: self.uplink.beat())  # The fleet is told at once who goes by which.
         self.liveness = Liveness()
 
     def _units(self) -> Iterator[UnitPoll]:
@@ -135,6 +139,9 @@ class Agent:
     def _event(self, kind: str, equipment: str, rule: str, text: str) -> None:
         self.recorder.event("audit", kind, equipment, rule, text)
 
+    def _note_keys(self, kind: str, text: str) -> None:
+        self.recorder.event("alarm" if kind == REFUSED else "audit", kind, "", "", fitting_text(text))
+
     def _is_fleet_silent(self) -> bool:
         return self.uplink.fleet(self._started_ms) == "silent"
 
@@ -158,6 +165,8 @@ class Agent:
         if (damage := self._journal.damage) is not None:
             text = f"the journal was damaged and begun anew; the old one is {damage.aside.name}: {damage.reason}"
             warnings.append(fitting_text(text))
+        if concern := self.keys.concern():
+            warnings.append(fitting_text(concern))
         if self._unsigned:
             text = (
                 f"the floors of the lighting are not commissioned: {self._unsigned}; they are kept as the file has them"
@@ -182,7 +191,9 @@ class Agent:
         )
 
     def _figures(self) -> dict[str, Value]:
-        figures: dict[str, Value] = {"polls": sum(poll.polls for poll in self.units)}
+        figures: dict[str, Value] = {"polls": sum(poll.polls for poll in self.units), KEY_LIST: self.keys.ring.version}
+        if self.keys.refused:
+            figures["key lists refused"] = self.keys.refused
         figures |= self.uplink.figures()
         figures |= {f"rejected {why}": count for why, count in self.gatekeeper.rejected.items()}
         figures |= {f"socket {why}": count for why, count in self.server.rejected.items() if count}
@@ -219,6 +230,7 @@ class Agent:
             yield str(poll), poll.run(self._expect(str(poll), deadline_ms))
         if self.guard is not None:
             yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms), self.uplink.beat)
+        yield "gateway's keys", self.gateway_keys.run()
         yield "uplink", self.uplink.run()
         yield "watchdog", self._feed_watchdog()
 

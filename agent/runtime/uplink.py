@@ -7,8 +7,8 @@ from pathlib import Path
 from agent.model.site import Cabinet
 from agent.process.client import LocalClient
 from agent.process.clock import Clock
+from agent.process.heldkeys import HeldKeys
 from agent.process.reply import fitting_text
-from agent.process.trustfiles import Trust
 from agent.runtime.checkpoints import SeenCheckpoints
 from agent.runtime.courier import Courier
 from agent.runtime.journal import Journal
@@ -16,6 +16,7 @@ from agent.runtime.mqtt import broker_of
 from agent.runtime.principal import Principal
 from agent.runtime.sources import GuardLinks, JournalLinks, LinkSource
 from agent.runtime.tls import read_context
+from agent.wire.keyfile import Signer
 from agent.wire.messages import Value
 
 CHECKPOINT_LOOK_S = 5.0
@@ -32,7 +33,8 @@ class Uplink:
     def __init__(
         self,
         cabinet: Cabinet,
-        trust: Trust,
+        signer: Signer,
+        keys: HeldKeys,
         journal: Journal,
         guard: LocalClient | None,
         principal: Principal,
@@ -41,7 +43,7 @@ class Uplink:
         *,
         tls: Path,
     ) -> None:
-        self._seen = SeenCheckpoints(seen, lambda: trust.ring)
+        self._seen = SeenCheckpoints(seen, lambda: keys.ring)
         self._silence_ms = cabinet.site.fleet_silence_ms
         self._clock = clock
         self._courier: Courier | None = None
@@ -53,8 +55,8 @@ class Uplink:
                 cabinet.site.city,
                 cabinet.site.gateway,
                 [broker_of(cabinet.broker, partial(read_context, tls))],
-                trust.signer,
-                lambda: trust.ring,
+                signer,
+                lambda: keys.ring,
                 sources,
                 principal,
                 clock,

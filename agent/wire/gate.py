@@ -147,6 +147,10 @@ class CommandGate:
         self.nonces = nonces
         self._admitted: OrderedDict[bytes, int] = OrderedDict()  # Digest of the payload -> when, oldest first.
 
+    def use(self, ring: KeyRing) -> None:
+        """Believe by another key list from now on."""
+        self.ring = ring
+
     def admit(
         self,
         data: bytes,

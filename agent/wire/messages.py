@@ -118,6 +118,7 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
         floors: per stream the newest link no longer kept; a fleet that holds less can only go on from there.
         fleet_term, fleet_issued_ms: of the fleet state followed; 0 if none was heard. A manager that lost its database
             learns from it what it must go above.
+        key_list: version of the key list that all processes of the gateway hold; 0 if it does not say.
     """
 
     gateway: Id
@@ -133,6 +134,7 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
     floors: list[StreamHead] = []
     fleet_term: U63 = 0
     fleet_issued_ms: Milliseconds = 0
+    key_list: U63 = 0
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema"):
@@ -141,7 +143,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     Args:
         heads: the newest sealed link of each stream: the beat vouches for what was told before only if we hold them.
         unsealed: records that wait in memory because the disk does not take them: changes nobody has been told.
-        fleet_term, fleet_issued_ms: as in ``Birth``.
+        fleet_term, fleet_issued_ms, key_list: as in ``Birth``.
         log_size, log_root: of the newest checkpoint seen of that fleet's log (``docs/wire.md`` 11); 0 if none was.
     """
 
@@ -158,6 +160,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     fleet_issued_ms: Milliseconds = 0
     log_size: U63 = 0
     log_root: LogRoot = b""
+    key_list: U63 = 0
 
 
 class Death(Struct, array_like=True, frozen=True):

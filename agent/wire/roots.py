@@ -33,6 +33,8 @@ from agent.wire.errors import EnvelopeError, KeyListError, SignatureError
 from agent.wire.messages import SCHEMA, Id, Milliseconds, decode
 from agent.wire.topics import Topic
 
+KEY_LIST_BYTES_MAX = ENVELOPE_BYTES_MAX - 1_024
+"""So that a list fits into a packet, and into a frame between two processes, with room for what is around it."""
 HANDOVERS_MAX = 256
 """python-tuf's bound, after clients that had been off for years (python-tuf #2675)."""
 ANCHORS_MAX = 16
@@ -221,8 +223,8 @@ def read_bundle(data: bytes) -> Bundle:
     Raises:
         EnvelopeError, MessageError: it is neither.
     """
-    if len(data) > ENVELOPE_BYTES_MAX:
-        raise EnvelopeError(f"a key list of {len(data)} bytes, at most {ENVELOPE_BYTES_MAX} are accepted")
+    if len(data) > KEY_LIST_BYTES_MAX:
+        raise EnvelopeError(f"a key list of {len(data)} bytes, at most {KEY_LIST_BYTES_MAX} are accepted")
     if data[:1] in {b"\x81", b"\x82", b"\x83"}:
         return Bundle(SCHEMA, [], signed_of(envelope.split_set(data)))
     return decode(data, Bundle)

@@ -1,0 +1,147 @@
+"""The key list in force in a running process: taken live, on disk before anybody believes it, its version only rises.
+
+Agent and guard each keep one. Who carries the list need not be trusted: it is verified here, from the officers' keys the
+gateway was enrolled with.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from agent.model.observation import ClockQuality
+from agent.process.clock import Clock
+from agent.process.trustfiles import KEYS_FILE, Trust, read_key_list, read_roots_file
+from agent.wire.errors import TrustError
+from agent.wire.trust import KeyRing
+
+DISK_TIMEOUT_S = 10.0
+TELL_PERIOD_MS = 60_000
+"""Sealed records are never shed: whoever sends old lists again and again fills one record a minute, not the disk."""
+KEY_LIST = "key list"
+"""The figure under which a process tells the version it believes."""
+TAKEN, REFUSED = "keys.taken", "keys.refused"
+_Work = TypeVar("_Work")
+Tell = Callable[[str, str], object]
+"""Called with the kind of an event and its text."""
+
+
+class Apart(Protocol):
+    """Runs work that waits for the disk, beside the event loop."""
+
+    def __call__(self, work: Callable[[], _Work], /) -> Awaitable[_Work]:
+        """Run it; raise what it raises."""
+        ...
+
+
+class HeldKeys:
+    """One process's key list.
+
+    Args:
+        folder: with roots.toml and keys.sealed. apart: where the disk may be waited for. tell: seals an event.
+        users: told of each newer ring, at once.
+    """
+
+    def __init__(self, folder: Path, trust: Trust, clock: Clock, apart: Apart, tell: Tell) -> None:
+        self.ring = trust.ring
+        self._folder = folder
+        self._clock = clock
+        self._apart = apart
+        self._tell = tell
+        self._turn = asyncio.Lock()
+        self._told_at_ms: int | None = None
+        self.users: list[Callable[[KeyRing], None]] = []
+        self.refused = 0
+
+    async def take(self, sealed: bytes) -> str:
+        """Take over a newer list: verify, write with fsync, believe.
+
+        Returns:
+            Why it was not taken; empty if it, or the very one, is in force now.
+        """
+        async with self._turn:
+            if sealed == self.ring.sealed:
+                return ""
+            try:
+                async with asyncio.timeout(DISK_TIMEOUT_S):
+                    ring = await self._apart(lambda: _store(self._folder, self.ring, sealed))
+            except TrustError as error:
+                return self._refuse(f"a key list was not believed, {self.ring.version} stays: {error}")
+            except OSError as error:  # A time-out too.
+                why = error.strerror or "it does not answer"
+                return self._refuse(f"the disk did not take a key list, {self.ring.version} stays: {why}")
+            if ring.version > self.ring.version:
+                self.ring = ring
+                for use in self.users:
+                    use(ring)
+                self._tell(TAKEN, f"key list {ring.version} is in force: {len(ring)} keys")
+            return ""
+
+    def concern(self) -> str:
+        """What a technician should know of the list; empty if nothing."""
+        is_clock_known = self._clock.quality() is not ClockQuality.UNKNOWN
+        if not self.ring.is_expired(self._clock.unix_ms() if is_clock_known else None):
+            return ""
+        return f"key list {self.ring.version} is over: no command is believed until it is renewed; control goes on"
+
+    def _refuse(self, why: str) -> str:
+        self.refused += 1
+        now_ms = self._clock.now_ms()
+        if self._told_at_ms is None or now_ms - self._told_at_ms >= TELL_PERIOD_MS:
+            self._told_at_ms = now_ms
+            self._tell(REFUSED, why)
+        return why
+
+
+def _store(folder: Path, ring: KeyRing, sealed: bytes) -> KeyRing:
+    """Put a newer list on disk; return the newest there is.
+
+    Raises:
+        TrustError: not believed. OSError: not written; what is there was there before.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Agent, guard and `armoire renew` may share one folder.
+        return _store_alone(folder, ring, sealed)
+    finally:
+        os.close(lock)
+
+
+def _store_alone(folder: Path, ring: KeyRing, sealed: bytes) -> KeyRing:
+    roots = read_roots_file(folder, ring.city)
+    try:
+        held = read_key_list(folder, roots)
+    except TrustError:
+        held = ring  # Damaged since our start: what we believe is the better word.
+    if held.version > ring.version:
+        ring = ring.replaced_by(held.sealed, roots)  # `armoire renew` has been here.
+    newer = ring.replaced_by(sealed, roots)
+    if newer.sealed != held.sealed:
+        replace_durably(folder / KEYS_FILE, sealed)
+    return newer
+
+
+def replace_durably(path: Path, data: bytes) -> None:
+    """Put a file in another's place, whole or not at all, and on disk on return.
+
+    Raises:
+        OSError: it could not be; the old one is as it was.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
