@@ -28,6 +28,7 @@ GROUPS = {
     "bollard": "Lower or raise bollards.",
     "junction": "Select a plan, ask for yellow flash, or let a junction go.",
     "commission": "Prove the facts of a site file offline, and sign them.",
+    "journal": "Write out the agent's sealed records, and check such files offline.",
     "guard": "Run the guard alone, or read and check its black box.",
 }
 
@@ -182,9 +183,21 @@ COMMANDS = (
     ),
     _entry(
         "guard verify",
-        "guard_verify:verify_file",
+        "journal_verify:verify",
         "Check such a file offline; the first bad record is named.",
         "armoire guard verify blackbox.bin --keys build/run/trust",
+    ),
+    _entry(
+        "journal export",
+        "journal_export:export_journal",
+        "Write the agent's sealed records to a file anybody can check; also from a disk image.",
+        "armoire journal export journal.bin --stream alarm --since 2h",
+    ),
+    _entry(
+        "journal verify",
+        "journal_verify:verify",
+        "Check such a file offline; the first bad record is named.",
+        "armoire journal verify journal.bin --keys trust/keys.sealed --root trust/roots.toml",
     ),
     _entry(
         "agent",

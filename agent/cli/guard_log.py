@@ -8,7 +8,7 @@ from cyclopts import Parameter, validators
 
 from agent.cli import document
 from agent.cli.ending import Exit, UsageError
-from agent.cli.guard_records import GuardRecords
+from agent.cli.journal_records import Records
 from agent.cli.options import Asking
 from agent.cli.words import clean, lease_s, who
 
@@ -35,7 +35,7 @@ def log(
     """
     now_ms = time.time_ns() // 1_000_000
     since_ms = moment_ms(since, now_ms) if since else 0
-    records = GuardRecords(asking.gateway())
+    records = Records(asking.gateway(), "guard")
     entries = records.log(equipment, since_ms, limit)
     if asking.json:
         shown = [{**document.entry(each), "who": who(each) or None} for each in entries]

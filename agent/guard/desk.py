@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from agent.guard.guarded import Guarded
-from agent.guard.records import Records
+from agent.guard.records import STREAM, Records
 from agent.guard.surroundings import Surroundings
 from agent.ledger.errors import LedgerError
 from agent.model.identity import EquipmentId
@@ -11,7 +11,7 @@ from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.heldkeys import HeldKeys
-from agent.process.reply import REPLY_BYTES_MAX, fitting_text, newest_that_fit
+from agent.process.reply import REPLY_BYTES_MAX, fitting_text, newest_that_fit, page_that_fits
 from agent.wire.errors import TrustError, WireError
 from agent.wire.local import (
     EquipmentIs,
@@ -19,7 +19,7 @@ from agent.wire.local import (
     Failed,
     GetEquipment,
     GetLog,
-    GetSafetyPage,
+    GetPage,
     GetSafetyRecords,
     GetStatus,
     GetWhy,
@@ -28,7 +28,6 @@ from agent.wire.local import (
     Rehearse,
     Reply,
     Request,
-    SafetyPage,
     SafetyRecords,
     Status,
     Submit,
@@ -94,8 +93,10 @@ class Desk:
                 return LogIs(newest_that_fit(await self._records.log(equipment, limit)))
             case GetSafetyRecords():
                 return await self._safety_records(request)
-            case GetSafetyPage(after=after, limit=limit):
-                return await self._safety_page(after, limit)
+            case GetPage(stream=stream) if stream != STREAM:
+                return Failed(f"the guard keeps the stream {STREAM} and no other; ask the agent")
+            case GetPage(epoch=epoch, seq=seq, limit=limit):
+                return page_that_fits(await self._records.page((epoch, seq), min(limit, PAGE_LINKS_MAX)))
             case TellFleetSeen(topic=topic, sealed=sealed):
                 return await self._fleet_seen(topic, sealed)
 
@@ -173,16 +174,6 @@ class Desk:
                 break
             records.append((seq, sealed))
         return SafetyRecords(self._records.head, self._records.acked, records)
-
-    async def _safety_page(self, after: int, limit: int) -> SafetyPage:
-        page = await self._records.page(after, min(limit, PAGE_LINKS_MAX))
-        links, total = [], 0
-        for number, sealed in page.rows:
-            total += len(sealed)
-            if total > REPLY_BYTES_MAX:
-                break
-            links.append((number, sealed))
-        return SafetyPage(page.newest_id, links)
 
     async def _fleet_seen(self, topic: str, sealed: bytes) -> Reply:
         if topic == self._keys_topic:

@@ -210,13 +210,13 @@ class Records:
         links = await self._read(lambda ledger: ledger.sealed_after(STREAM, epoch, seq, limit))
         return [(link.seq, link.sealed) for link in links]
 
-    async def page(self, after_id: int, limit: int) -> Page:
-        """Sealed links of all epochs in the order they were sealed.
+    async def page(self, after: tuple[int, int], limit: int) -> Page:
+        """Sealed links of all epochs, oldest first.
 
         Raises:
             LedgerError: the disk cannot be read.
         """
-        return await self._read(lambda ledger: ledger.page(STREAM, after_id, limit))
+        return await self._read(lambda ledger: ledger.page(STREAM, after, limit))
 
     def _begin(self, work: Callable[[Ledger], object] = lambda _ledger: None) -> "asyncio.Future[Heads] | None":
         """Hand one transaction to the ledger's thread, with every latch and event that is not on disk yet."""

@@ -181,9 +181,9 @@ class Ledger:
             return []
         return tables.links_after(self._database, stream, epoch, seq, limit)
 
-    def page(self, stream: str, after_id: int, limit: int) -> Page:
-        """Links of all epochs kept, in the order they were sealed; ``after_id`` 0 for the oldest."""
-        return tables.page_after(self._database, stream, after_id, limit)
+    def page(self, stream: str, after: tuple[int, int], limit: int) -> Page:
+        """Links of all epochs kept behind one of them, oldest first; ``after`` is its epoch and number, zeros for all."""
+        return tables.page_after(self._database, stream, after, limit)
 
     def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
         """The hash of one link, None if it is not kept."""

@@ -9,7 +9,7 @@ from agent.ledger.errors import LedgerBusyError, LedgerError
 from agent.model.identity import EquipmentId
 from agent.safety.latch import Latch
 from agent.wire.messages import StreamHead
-from agent.wire.streams import Link
+from agent.wire.streams import NO_HASH, Link
 
 LAYOUT = 1
 BUSY_MS = 2_000
@@ -78,14 +78,16 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some links of a stream in the order they were sealed, whatever their epoch.
+    """Some links of a stream in the order of their numbers, older epochs first.
 
     Args:
-        newest_id: of the newest link there is, of whatever stream. rows: (id, envelope); a page without rows is behind the last.
+        newest: the stream's newest link. kept_bytes: of all its links.
+        rows: epoch, number, envelope; a page without rows is behind the last.
     """
 
-    newest_id: int
-    rows: list[tuple[int, bytes]]
+    newest: StreamHead
+    kept_bytes: int
+    rows: list[tuple[int, int, bytes]]
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -168,13 +170,14 @@ def links_after(database: sqlite3.Connection, stream: str, epoch: int, seq: int,
     return [Link(*row) for row in rows]
 
 
-def page_after(database: sqlite3.Connection, stream: str, after_id: int, limit: int) -> Page:
-    """The links that were added to a stream after the one with this id."""
-    newest = database.execute("SELECT COALESCE(MAX(id), 0) FROM links").fetchone()[0]
-    rows = database.execute(  # The plus keeps the other index out: a page must cost what a page holds.
-        "SELECT id, sealed FROM links WHERE id>? AND +stream=? ORDER BY id LIMIT ?", (after_id, stream, limit)
+def page_after(database: sqlite3.Connection, stream: str, after: tuple[int, int], limit: int) -> Page:
+    """The links of a stream behind one of them, whatever its epoch. Not by id: a gap record is younger than its number."""
+    stand = read_stand(database, stream) or Stand(stream, 0, 0, NO_HASH, 0, NO_HASH, 0)
+    rows = database.execute(
+        "SELECT epoch, seq, sealed FROM links WHERE stream=? AND (epoch, seq)>(?, ?) ORDER BY epoch, seq LIMIT ?",
+        (stream, *after, limit),
     )
-    return Page(int(newest), [(int(row[0]), bytes(row[1])) for row in rows])
+    return Page(stand.head, stand.bytes, [(int(row[0]), int(row[1]), bytes(row[2])) for row in rows])
 
 
 def hash_at(database: sqlite3.Connection, stream: str, epoch: int, seq: int) -> bytes | None:

@@ -1,6 +1,7 @@
-"""What fits a reply: a text no client refuses, and as many log entries as one frame holds."""
+"""What fits a reply: a text no client refuses, and as many log entries or links as one frame holds."""
 
-from agent.wire.local import LogEntry
+from agent.ledger.tables import Page
+from agent.wire.local import LogEntry, PageIs
 from agent.wire.messages import encode
 
 TEXT_LENGTH_MAX = 500  # agent.wire.messages.Text: what is longer, no client would take for a reply
@@ -20,3 +21,14 @@ def newest_that_fit(entries: list[LogEntry]) -> list[LogEntry]:
         if total > REPLY_BYTES_MAX:
             return entries[len(entries) - kept :]
     return entries
+
+
+def page_that_fits(page: Page) -> PageIs:
+    """As many links of a page as one frame holds, the oldest; whoever asks goes on behind them."""
+    total, links = 0, []
+    for row in page.rows:
+        total += len(row[2])
+        if total > REPLY_BYTES_MAX:
+            break
+        links.append(row)
+    return PageIs(page.newest, page.kept_bytes, links)

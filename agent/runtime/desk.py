@@ -11,9 +11,9 @@ from agent.model.site import Site
 from agent.process.client import PeerDownError
 from agent.process.clock import Clock
 from agent.process.heldkeys import HeldKeys
-from agent.process.reply import fitting_text, newest_that_fit
+from agent.process.reply import fitting_text, newest_that_fit, page_that_fits
 from agent.runtime.guardmirror import GuardMirror
-from agent.runtime.journal import Journal
+from agent.runtime.journal import STREAMS, Journal
 from agent.runtime.points import PointTable
 from agent.runtime.routing import Router
 from agent.runtime.segment import SegmentControl
@@ -25,7 +25,7 @@ from agent.wire.local import (
     Failed,
     GetEquipment,
     GetLog,
-    GetSafetyPage,
+    GetPage,
     GetSafetyRecords,
     GetStatus,
     GetWhy,
@@ -46,6 +46,7 @@ from agent.wire.topics import down
 from agent.wire.verbs import verbs_of
 
 WHY_ENTRIES = 8
+PAGE_LINKS_MAX = 64  # read by the thread that also writes
 
 
 class Desk:
@@ -95,7 +96,9 @@ class Desk:
                 case TellFleetSeen(topic=topic, sealed=sealed) if topic == self._keys_topic:
                     why = await self._keys.take(sealed)
                     return Failed(fitting_text(why)) if why else Noted()
-                case GetSafetyRecords() | GetSafetyPage() | TellFleetSeen():
+                case GetPage():
+                    return await self._page(request)
+                case GetSafetyRecords() | TellFleetSeen():
                     return Failed("ask the guard itself: guard.sock")
         except PeerDownError as error:
             return Failed(fitting_text(f"{error}; the equipment under guard runs its own plan"))
@@ -164,6 +167,12 @@ class Desk:
 
     async def _newest(self, id_: str) -> list[LogEntry]:
         return list(reversed(await self._journal.log(id_, WHY_ENTRIES)))
+
+    async def _page(self, request: GetPage) -> Reply:
+        if request.stream not in STREAMS:
+            return Failed(f"the agent keeps the streams {', '.join(STREAMS)}; ask the guard for its own")
+        after = request.epoch, request.seq
+        return page_that_fits(await self._journal.page(request.stream, after, min(request.limit, PAGE_LINKS_MAX)))
 
     async def _log(self, request: GetLog) -> Reply:
         entries = await self._journal.log(request.equipment, request.limit)

@@ -16,6 +16,7 @@ from agent.ledger.errors import LedgerError
 from agent.ledger.ledger import TAIL_LINKS, Ledger
 from agent.ledger.recovery import Damage
 from agent.ledger.stamps import Clock
+from agent.ledger.tables import Page
 from agent.model.observation import PointValue
 from agent.wire.keyfile import Signer
 from agent.wire.local import LogEntry
@@ -159,6 +160,10 @@ class Journal:
     async def log(self, equipment: str, limit: int) -> list[LogEntry]:
         """The newest events, newest last; of all equipment if ``equipment`` is empty."""
         return await self._ask(lambda ledger: ledger.log(equipment, limit))
+
+    async def page(self, stream: str, after: tuple[int, int], limit: int) -> Page:
+        """Links of all epochs behind one of them; see ``Ledger.page``."""
+        return await self._ask(lambda ledger: ledger.page(stream, after, limit))
 
     async def _ask(self, request: Callable[[Ledger], T]) -> T:
         future: asyncio.Future[object] = self._loop.create_future()

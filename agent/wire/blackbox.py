@@ -1,8 +1,9 @@
-"""The black box file: the links of one stream as they were sealed, for somebody who has nothing but the file. Pure.
+"""The files of sealed links as they are, for somebody who has nothing but the file. Pure.
 
-Layout   ``MAGIC | block(header) | SHA-256(header) | block(link) ... | u32 0 | block(end)``, a block being a big-endian
-         u32 length and that many bytes. The same links under the same key list give the same bytes.
-Source   docs/wire.md §9.
+Black box   one stream: ``MAGIC | block(header) | SHA-256(header) | block(link) ... | u32 0 | block(end)``, a block being
+            a big-endian u32 length and that many bytes. The same links under the same key list give the same bytes.
+Journal     several streams of one gateway: ``JOURNAL_MAGIC | block(journal header)``, then a black box of each stream.
+Source      docs/wire.md §10.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,11 @@ from msgspec import Meta, Struct
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.errors import WireError
 from agent.wire.messages import HASH_BYTES, SCHEMA, U32, U63, Hash, Id, encode
+from agent.wire.streams import Gap
+from agent.wire.topics import STREAMS
 
 MAGIC = b"armoire black box 1\n"
+JOURNAL_MAGIC = b"armoire journal 1\n"
 LENGTH_BYTES = 4
 HEADER_BYTES_MAX = 2**20
 """A key list is an envelope set of at most 262,144 bytes."""
@@ -42,6 +46,20 @@ class Header(Struct, array_like=True, frozen=True):
     gateway: Id
     stream: Id
     key_list: Annotated[bytes, Meta(max_length=HEADER_BYTES_MAX)]
+
+
+class JournalHeader(Struct, array_like=True, frozen=True):
+    """Whose streams follow, and in which order: every part says it again, so a part cannot be lost unseen."""
+
+    schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
+    city: Id
+    gateway: Id
+    streams: Annotated[list[Id], Meta(min_length=1, max_length=len(STREAMS))]
+
+    @property
+    def bytes(self) -> bytes:
+        """How a journal file starts."""
+        return JOURNAL_MAGIC + block(encode(self))
 
 
 class Span(Struct, array_like=True, frozen=True):
@@ -92,7 +110,7 @@ class Spans:
             BlackBoxError: more epochs than the file format carries.
         """
         if self._spans and self._spans[-1].epoch == epoch:
-            self._spans[-1] = Span(epoch, self._spans[-1].first, last, link_hash)
+            self._spans[-1] = Span(epoch, min(first, self._spans[-1].first), last, link_hash)
             return
         if len(self._spans) >= EPOCHS_MAX:
             raise BlackBoxError(f"more than {EPOCHS_MAX} epochs")
@@ -119,15 +137,21 @@ class Writer:
         data = encode(self.header)
         return self._take(MAGIC + block(data) + sha256(data).digest())
 
-    def link(self, epoch: int, seq: int, sealed: bytes) -> bytes:
+    def link(self, epoch: int, seq: int, sealed: bytes, gap: Gap | None = None) -> bytes:
         """One link.
+
+        Args:
+            gap: what it stands for, if it is a gap record.
 
         Raises:
             BlackBoxError: it does not fit the format.
         """
         if not 0 < len(sealed) <= ENVELOPE_BYTES_MAX:
             raise BlackBoxError(f"record {seq} of epoch {epoch} has {len(sealed)} bytes")
-        self._spans.add(epoch, seq, seq, sha256(sealed).digest())
+        if gap is None:
+            self._spans.add(epoch, seq, seq, sha256(sealed).digest())
+        else:
+            self._spans.add(epoch, gap.first, gap.last, gap.hash)
         self.records += 1
         return self._take(block(sealed))
 

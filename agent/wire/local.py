@@ -82,14 +82,16 @@ class GetSafetyRecords(Struct, array_like=True, frozen=True, tag="records"):
     limit: Limit
 
 
-class GetSafetyPage(Struct, array_like=True, frozen=True, tag="page"):
-    """Sealed links of the guard's safety stream in the order they were sealed, those of older epochs included.
+class GetPage(Struct, array_like=True, frozen=True, tag="page"):
+    """Sealed links of one stream of the process that is asked, those of older epochs included, oldest first.
 
     Args:
-        after: the last one had; 0 for the oldest.
+        epoch, seq: of the last one had; 0 and 0 for the oldest.
     """
 
-    after: U63
+    stream: Id
+    epoch: U32
+    seq: U63
     limit: Limit
 
 
@@ -104,9 +106,7 @@ class TellFleetSeen(Struct, array_like=True, frozen=True, tag="fleet-seen"):
     sealed: Sealed
 
 
-Request = (
-    GetStatus | GetEquipment | GetWhy | GetLog | Submit | Rehearse | GetSafetyRecords | GetSafetyPage | TellFleetSeen
-)
+Request = GetStatus | GetEquipment | GetWhy | GetLog | Submit | Rehearse | GetSafetyRecords | GetPage | TellFleetSeen
 
 
 class Status(Struct, array_like=True, frozen=True, tag="status-is"):
@@ -228,16 +228,17 @@ class SafetyRecords(Struct, array_like=True, frozen=True, tag="records-are"):
     records: list[tuple[int, Sealed]]
 
 
-class SafetyPage(Struct, array_like=True, frozen=True, tag="page-is"):
-    """Reply to GetSafetyPage.
+class PageIs(Struct, array_like=True, frozen=True, tag="page-is"):
+    """Reply to GetPage.
 
     Args:
-        newest: what ``after`` will be at the end of all pages, as of now.
-        links: numbers for ``after``, which rise and say nothing else, and envelopes. Without any, there are no more.
+        newest: the stream's newest link, as of now. kept_bytes: of all its links.
+        links: epoch, number and envelope. Without any, there are no more.
     """
 
-    newest: int
-    links: list[tuple[int, Sealed]]
+    newest: StreamHead
+    kept_bytes: U63
+    links: list[tuple[U32, U63, Sealed]]
 
 
 class Noted(Struct, array_like=True, frozen=True, tag="noted"):
@@ -254,7 +255,7 @@ class Failed(Struct, array_like=True, frozen=True, tag="failed"):
     text: Text
 
 
-Reply = Status | EquipmentIs | LogIs | WhyIs | OutcomeIs | SafetyRecords | SafetyPage | Noted | Failed
+Reply = Status | EquipmentIs | LogIs | WhyIs | OutcomeIs | SafetyRecords | PageIs | Noted | Failed
 
 _ENCODER = msgspec.msgpack.Encoder()
 _REQUESTS: msgspec.msgpack.Decoder[object] = msgspec.msgpack.Decoder(Request)

@@ -25,14 +25,14 @@ from agent.wire.local import (
     Failed,
     GetEquipment,
     GetLog,
-    GetSafetyPage,
+    GetPage,
     GetSafetyRecords,
     GetStatus,
     GetWhy,
     Noted,
     OutcomeIs,
+    PageIs,
     Rehearse,
-    SafetyPage,
     Status,
     Submit,
     TellFleetSeen,
@@ -122,7 +122,7 @@ async def test_frames_with_single_bits_turned_never_end_it_and_never_reach_the_j
         sources = [
             *forged_commands(cast, nonce),
             *forged_fleet(cast),
-            *(Blow(frame(request), "") for request in (GetStatus(), GetLog(J, 20), GetSafetyPage(0, 5))),
+            *(Blow(frame(request), "") for request in (GetStatus(), GetLog(J, 20), GetPage("safety", 0, 0, 5))),
             *[Blow(frame(Submit(good)), "")] * 20,
         ]
         blows = [Blow(bent(rng, rng.choice(sources)), "") for _ in range(FRAMES // 10)]
@@ -142,7 +142,7 @@ async def test_fields_exchanged_for_what_they_should_never_hold_never_end_it() -
             GetLog(J, 20),
             GetWhy(J),
             GetEquipment(J),
-            GetSafetyPage(0, 5),
+            GetPage("safety", 0, 0, 5),
             GetSafetyRecords((await guard.status()).heads[0].epoch, 0, 5),
             Submit(sealed_by(people, command, people.alice)),
             TellFleetSeen(*people.state(0)),
@@ -299,10 +299,10 @@ async def test_another_user_gets_no_word_even_where_the_file_lets_it_in() -> Non
         assert (await rejected(guard))["socket peer"] == 1
 
 
-async def pages(guard: LivingGuard) -> list[tuple[int, bytes]]:
+async def pages(guard: LivingGuard) -> list[tuple[int, int, bytes]]:
     """Every safety record the guard keeps."""
-    reply = await guard.client.ask(GetSafetyPage(0, 500))
-    assert isinstance(reply, SafetyPage)
+    reply = await guard.client.ask(GetPage("safety", 0, 0, 500))
+    assert isinstance(reply, PageIs)
     return reply.links
 
 
@@ -346,7 +346,7 @@ def fill(guard: LivingGuard) -> None:
 
 
 async def test_asking_for_every_record_all_the_time_delays_no_latch_and_no_command() -> None:
-    async with living_guard() as guard:
+    async with living_guard("conflict") as guard:
         fill(guard)
         await guard.start()
         stop = asyncio.Event()
@@ -356,7 +356,7 @@ async def test_asking_for_every_record_all_the_time_delays_no_latch_and_no_comma
             nonlocal answered
             reader, writer = await asyncio.open_unix_connection(str(guard.socket))
             while not stop.is_set():
-                for request in (GetLog("", 500), GetLog("nobody", 500), GetSafetyPage(0, 500)):
+                for request in (GetLog("", 500), GetLog("nobody", 500), GetPage("safety", 0, 0, 500)):
                     writer.write(frame(request))
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                     await reader.readexactly(length)

@@ -16,6 +16,7 @@ from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
 from agent.wire.roots import read_roots
 from agent.wire.trust import load_key_list
 from tests.cli.canned import CITY, GATEWAY, NOW_MS, Executor, equipment, serving
+from tests.cli.journals import FOREIGN, fill, ledger, signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,38 @@ def guard_up(state: Path, guard: Executor) -> Iterator[Executor]:
 def agent_up(state: Path, agent: Executor) -> Iterator[Executor]:
     with serving(state / "agent.sock", agent.answer):
         yield agent
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A city with two gateways."""
+    folder = tmp_path_factory.mktemp("city")
+    make_demo_trust(folder, CITY, [GATEWAY, FOREIGN], now_ms=NOW_MS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def written(city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("agent") / "agent.db"
+    with ledger(path, signer(city)) as agent:
+        fill(agent)
+    return path
+
+
+@pytest.fixture
+def image(state: Path, city: Path, written: Path) -> Path:
+    """What is left of a gateway: its state folder, no process."""
+    for name in (KEYS_FILE, ROOTS_FILE):
+        (state / "keys" / name).write_bytes((city / name).read_bytes())
+    (state / "agent.db").write_bytes(written.read_bytes())
+    return state
+
+
+@pytest.fixture
+def file(type_: Type, image: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "journal.bin"
+    assert type_("journal export", str(path)).exit == 0
+    return path
 
 
 def _ring(trust: Path) -> Any:

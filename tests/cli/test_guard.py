@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import guard_export, guard_verify
+from agent.cli import journal_file
 from agent.cli.gateway import Gateway
-from agent.cli.guard_records import GuardRecords
+from agent.cli.journal_export import Export, Writing
+from agent.cli.journal_file import opened
+from agent.cli.journal_records import Records
 from agent.ledger.ledger import Ledger
 from agent.process.clock import Clock
 from agent.wire.demotrust import KEYS_FILE, ROOTS_FILE, make_demo_trust
 from agent.wire.keyfile import read_signer
-from agent.wire.local import Failed, GetLog, GetSafetyPage, GetStatus, LogIs, Reply, Request, SafetyPage
+from agent.wire.local import Failed, GetLog, GetPage, GetStatus, LogIs, PageIs, Reply, Request
 from agent.wire.messages import Event, StreamHead, Value
 from agent.wire.verification import verify
 from tests.cli.canned import CITY, GATEWAY, NOW_MS, Executor, serving
@@ -72,10 +74,10 @@ class LivingLedger:
         match request:
             case GetLog(equipment=equipment, limit=limit):
                 return LogIs(self.ledger.log(equipment, limit))
-            case GetSafetyPage(after=after, limit=limit):
+            case GetPage(stream=stream, epoch=epoch, seq=seq, limit=limit):
                 self.asked += 1
-                page = self.ledger.page("safety", after, limit)
-                return SafetyPage(page.newest_id, page.rows)
+                page = self.ledger.page(stream, (epoch, seq), limit)
+                return PageIs(page.newest, page.kept_bytes, page.rows)
             case GetStatus():
                 return self.guard.status()
         return Failed("not canned")
@@ -83,8 +85,8 @@ class LivingLedger:
 
 @pytest.fixture
 def living(state: Path, trust: Path, sealed: Path, guard: Executor) -> Iterator[LivingLedger]:
-    with ledger(state, trust) as opened:
-        living = LivingLedger(opened, guard)
+    with ledger(state, trust) as guards:
+        living = LivingLedger(guards, guard)
         with serving(state / "guard.sock", living.answer):
             yield living
 
@@ -136,11 +138,11 @@ def test_what_is_exported_verifies_and_is_the_same_from_socket_and_database(
     said = export(type_, down)
     assert said.exit == 0
     assert f"wrote {down}: 153 records of {GATEWAY}" in said.out
-    with ledger(state, trust) as opened:
-        living = LivingLedger(opened, guard)
+    with ledger(state, trust) as guards:
+        living = LivingLedger(guards, guard)
         with serving(state / "guard.sock", living.answer):
             assert export(type_, up).exit == 0
-    assert living.asked == 3, "page by page, never all at once"
+    assert living.asked == 4, "page by page, never all at once; and once to learn whose they are"
     assert up.read_bytes() == down.read_bytes()
     for more in ((), ("--keys", str(trust))):
         said = type_("guard verify", str(up), *more)
@@ -283,18 +285,19 @@ class Disordered(LivingLedger):
     """Hands out its records over and over."""
 
     def answer(self, request: Request) -> Reply | bytes:
-        return super().answer(GetSafetyPage(0, 2) if isinstance(request, GetSafetyPage) else request)
+        return super().answer(GetPage("safety", 0, 0, 2) if isinstance(request, GetPage) else request)
 
 
 def test_records_handed_out_in_no_order_or_not_at_all_end_the_export(
     type_: Type, state: Path, trust: Path, sealed: Path, guard: Executor, tmp_path: Path
 ) -> None:
-    with ledger(state, trust) as opened:
-        with serving(state / "guard.sock", Disordered(opened, guard).answer):
+    with ledger(state, trust) as guards:
+        with serving(state / "guard.sock", Disordered(guards, guard).answer):
             assert export(type_, tmp_path / "box.bin").exit == 4
-        for page in (SafetyPage(2**62, [(5, b"\0" * 30)]), SafetyPage(5, [])):
+        far = StreamHead("safety", 2**31, 5, bytes(32))
+        for page in (PageIs(far, 30, [(1, 5, b"\0" * 30)]), PageIs(far, 0, [])):
 
-            def answer(_request: Request, page: SafetyPage = page) -> Reply:
+            def answer(_request: Request, page: PageIs = page) -> Reply:
                 return page
 
             with serving(state / "guard.sock", answer):
@@ -314,15 +317,15 @@ def test_the_bar_shows_only_to_somebody_who_waits_for_a_long_file(
 ) -> None:
     file = tmp_path / "box.bin"
     export(type_, file)
-    monkeypatch.setattr(guard_verify, "PROGRESS_FROM_BYTES", 0)
+    monkeypatch.setattr(journal_file, "PROGRESS_FROM_BYTES", 0)
     assert type_("guard verify", str(file)).err == ""
     for length, shown in ((10**7, True), (0, False)):
-        monkeypatch.setattr(guard_verify, "PROGRESS_FROM_BYTES", 1)
+        monkeypatch.setattr(journal_file, "PROGRESS_FROM_BYTES", 1)
         monkeypatch.setattr(sys, "stderr", Terminal())
-        with guard_verify._progress(length) as progress:
-            assert (progress is not None) is shown
-            if progress is not None:
-                progress(length // 2)
+        with journal_file.progress("checking", length) as told:
+            assert (told is not None) is shown
+            if told is not None:
+                told(length // 2)
 
 
 def test_a_long_stream_is_exported_and_verified_in_little_memory(
@@ -335,8 +338,8 @@ def test_a_long_stream_is_exported_and_verified_in_little_memory(
     assert export(type_, file).exit == 0
 
     def write() -> None:
-        with Path(os.devnull).open("wb") as target:
-            guard_export._write(GuardRecords(Gateway(state)), target)
+        with opened(file, force=True, dry_run=True) as target:
+            Export(Records(Gateway(state), "guard"), ("safety",), Writing()).write(target)
 
     def check() -> None:
         with file.open("rb") as source:
@@ -366,5 +369,5 @@ def test_a_head_that_rises_meanwhile_is_left_for_the_next_export(
     with serving(state / "guard2.sock", busy):
         (state / "guard.sock").unlink()
         (state / "guard2.sock").rename(state / "guard.sock")
-        assert export(type_, tmp_path / "box.bin", "--json").document["records"] == 153
+        assert export(type_, tmp_path / "box.bin", "--json").document["records"] == 154
     assert isinstance(living.ledger.head("safety"), StreamHead)

@@ -63,7 +63,7 @@ def test_every_command_that_answers_takes_json(type_: Type) -> None:
     groups = {path[:1] for path in COMMANDS if len(path) > 1}
     for path in set(COMMANDS) - processes - groups:
         assert "--json" in type_("", *path, "--help").out
-    reads = {("guard", "log"), ("guard", "verify"), ("commission", "check")}
+    reads = {("guard", "log"), ("guard", "verify"), ("journal", "verify"), ("commission", "check")}
     writes = {path for path in COMMANDS if len(path) > 1} - reads | {("reset",), ("submit",)}
     for path in writes:
         assert "--dry-run" in type_("", *path, "--help").out

@@ -45,9 +45,9 @@ def killed(tmp_path: Path) -> Path:
 def test_what_a_killed_process_had_stored_is_read_and_nothing_is_written(killed: Path) -> None:
     before = [killed.read_bytes(), killed.with_name("guard.db-wal").read_bytes()]
     rest = LedgerAtRest(killed)
-    seen, after = 0, 0
+    seen, after = 0, (0, 0)
     while rows := rest.page("safety", after, 7).rows:
-        seen, after = seen + len(rows), rows[-1][0]
+        seen, after = seen + len(rows), rows[-1][:2]
     assert seen == RECORDS
     assert [each.text for each in rest.log("safety", "e-1", 0, 2)] == ["97", "99"]
     assert rest.log("safety", "e-1", 2**62, 2) == []
@@ -61,7 +61,7 @@ def test_a_reader_never_keeps_the_process_from_starting(killed: Path) -> None:
     def read() -> None:
         while not stop.is_set():
             try:
-                rest.page("safety", 0, 64)
+                rest.page("safety", (0, 0), 64)
                 reads[0] += 1
             except LedgerBusyError:
                 pass
@@ -80,14 +80,14 @@ def test_a_reader_never_keeps_the_process_from_starting(killed: Path) -> None:
         reader.join()
     assert reads[0] > 0
     assert errors == []
-    assert rest.page("safety", RECORDS, 64).newest_id == RECORDS + 5
+    assert rest.page("safety", (0, 0), 1).newest.seq == RECORDS + 5
 
 
 def test_a_process_that_has_it_open_is_to_be_asked_itself(killed: Path) -> None:
     ledger = opened(killed)
     try:
         with pytest.raises(LedgerBusyError):
-            LedgerAtRest(killed).page("safety", 0, 64)
+            LedgerAtRest(killed).page("safety", (0, 0), 64)
     finally:
         ledger.close()
 
