@@ -1,6 +1,6 @@
 """What the HTTP API says and takes, as typed structs. Times are Unix ms by the manager's clock unless said otherwise."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -85,11 +85,16 @@ class GatewayAnswer(Struct, frozen=True):
 
 
 class DistrictAnswer(Struct, frozen=True):
-    """Everything at one moment."""
+    """Everything at one moment.
+
+    Args:
+        standby: empty if this manager leads, else a sentence that says who does.
+    """
 
     city: str
     fleet: str
     term: int
+    standby: str
     t_ms: int
     broker: str
     gateways: list[GatewayAnswer]
@@ -199,6 +204,9 @@ class HealthAnswer(Struct, frozen=True):
 
     Args:
         status: ``ok``, or ``degraded`` with the reason in ``detail``.
+        role: ``leading`` or ``standby``, since when. leader: who leads, empty if nobody known does.
+        arrangement: ``alone``, ``shared-store`` or ``own-stores``.
+        behind: batches that gateways have sealed and told of, and that we do not know to be stored.
     """
 
     status: str
@@ -208,6 +216,39 @@ class HealthAnswer(Struct, frozen=True):
     store: str
     gateways_up: int
     gateways_lost: int
+    fleet: str = ""
+    role: str = ""
+    since_ms: int = 0
+    leader: str = ""
+    leader_url: str = ""
+    leader_term: int = 0
+    arrangement: str = ""
+    behind: int = 0
+
+
+class LeadRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Take the lead, or give it up.
+
+    Args:
+        reason: kept in the log of events, for ever.
+    """
+
+    action: Literal["take", "yield"]
+    operator: Operator
+    reason: Annotated[str, Meta(min_length=3, max_length=200, examples=["maintenance of the control room"])]
+    dry_run: Annotated[bool, Meta(description="Change nothing; say what would happen")] = False
+
+
+class LeadAnswer(Struct, frozen=True):
+    """What came of it.
+
+    Args:
+        text: a sentence. role, term: this manager's, afterwards.
+    """
+
+    text: str
+    role: str
+    term: int
 
 
 class ErrorAnswer(Struct, frozen=True):

@@ -106,4 +106,23 @@ class AckDue:
     sealed: bytes
 
 
-Change = Born | Beaten | Followed | Died | Sampled | Latched | Stored | Held | Rejected | Happened | Concluded | AckDue
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Something was missed while another manager stored it: the store knows more than we do."""
+
+
+Change = (
+    Born
+    | Beaten
+    | Followed
+    | Died
+    | Sampled
+    | Latched
+    | Stored
+    | Held
+    | Rejected
+    | Happened
+    | Concluded
+    | AckDue
+    | Reread
+)

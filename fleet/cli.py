@@ -16,7 +16,13 @@ from cyclopts import App, CycloptsError, Parameter
 
 from agent.model.identity import is_id
 from fleet.errors import FleetError
-from fleet.page import commands_page, equipment_page, events_page, gateways_page, outcome_sentence
+from fleet.page import (
+    commands_page,
+    equipment_page,
+    events_page,
+    gateways_page,
+    outcome_sentence,
+)
 from fleet.remote import AnsweredError, Remote, UnreachableError
 
 USAGE, REFUSED, FAILED, EXPIRED, UNREACHABLE, INTERRUPTED, UNREAD = 2, 3, 4, 5, 6, 130, 141
@@ -46,26 +52,27 @@ app.command("fleet.cli_audit:app", name="audit")
 def serve(
     *,
     dir: Path,  # noqa: A002 - the option is called --dir
-    broker: str = "mqtt://127.0.0.1:1883",
+    broker: Annotated[tuple[str, ...], Parameter(negative="")] = ("mqtt://127.0.0.1:1883",),
     http: str = "127.0.0.1:8080",
     trust: Path | None = None,
     fleet: str = "control-room",
     listen: Annotated[bool, Parameter(negative="")] = False,
     name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    store: str = "",
+    lease: str = "",
     ca: Path | None = None,
     ca_passphrase_file: Path | None = None,
 ) -> int:
     """Run the manager until SIGTERM or Ctrl-C.
 
-    The console has no login yet: whoever reaches the address can command as any operator whose key is held here. So it
-    listens on this machine only, unless --listen says otherwise.
+    The console has no login yet: whoever reaches the address can command as any operator whose key is held here.
 
     Parameters
     ----------
     dir
         Folder of the manager: its database, and for mqtts its tls/ folder.
     broker
-        mqtt://host:port or mqtts://host:port.
+        mqtt://host:port or mqtts://host:port; given twice, both brokers are listened to.
     http
         Address of console and API; port 0 takes a free one. "ready URL" is printed once it listens.
     trust
@@ -76,6 +83,10 @@ def serve(
         Let other machines connect. Only behind a proxy that asks for a login.
     name
         With --listen: a host name the console is opened under; may be given several times.
+    store
+        A database shared with another manager: the file, or its address. Whoever holds the lease in it leads.
+    lease
+        Where the lease is kept if each of two managers has a database of its own: a file, or a database's address.
     ca
         Folder of the certificate authority (armoire-fleet ca); without it no gateway can join here.
     ca_passphrase_file
@@ -83,19 +94,19 @@ def serve(
     """
     import asyncio
 
+    from fleet import server
     from fleet.authority import read_passphrase
-    from fleet.server import Settings, log_to_stderr
-    from fleet.server import serve as run
 
     host, _, port = http.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         return _say(f"--http: expected host:port, found {http!r}", USAGE)
     if not is_id(fleet):  # It becomes part of topics and client ids, like every id of a site file.
         return _say(f"--fleet: expected 1..40 characters a-z, 0-9 and -, found {fleet[:60]!r}", USAGE)
-    log_to_stderr()
+    server.log_to_stderr()
     passphrase = read_passphrase(ca_passphrase_file)
-    settings = Settings(dir, trust or dir, fleet, broker, host.strip("[]"), int(port), listen, name, ca, passphrase)
-    asyncio.run(run(settings))
+    where = (host.strip("[]"), int(port), listen, name)
+    settings = server.Settings(dir, trust or dir, fleet, broker, *where, ca, passphrase, store, lease)
+    asyncio.run(server.serve(settings))
     return 0
 
 

@@ -13,7 +13,7 @@ nonce would be stale otherwise.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -89,7 +89,8 @@ class Commands:
         self._waiting: dict[str, asyncio.Event] = {}
         self._turn = asyncio.Lock()
         self.courier: Courier | None = None
-        self.is_leading = True
+        self._strangers: set[str] = set()
+        self.refusal: Callable[[], str] = lambda: ""
 
     async def load(self) -> None:
         """Take up what an earlier process left open."""
@@ -99,6 +100,14 @@ class Commands:
 
         unfinished, self._counters = await self._transact(work)
         self._open = {command.command_id: command for command in unfinished}
+
+    def led_elsewhere(self, gateways: Iterable[str]) -> None:
+        """Another manager has commanded these, with a store of its own: only their births tell how far it counted."""
+        self._strangers = set(gateways)
+
+    def introduced(self, gateway: str) -> None:
+        """A gateway has told its counters."""
+        self._strangers.discard(gateway)
 
     async def issue(self, request: CommandRequest) -> CommandAnswer:
         """Sign and send a command, or keep it for a second person's approval.
@@ -323,8 +332,8 @@ class Commands:
         return operator
 
     def _addressee(self, gateway_id: str, equipment: str) -> Gateway:
-        if not self.is_leading:
-            raise AskError(503, "another manager leads: this one only listens. Send the command there")
+        if refusal := self.refusal():
+            raise AskError(503, refusal)
         gateway = self._registry.gateways.get(gateway_id)
         if gateway is None:
             raise AskError(404, f"no gateway {gateway_id!r} was ever heard; GET /api/district lists them")
@@ -332,6 +341,12 @@ class Commands:
             raise AskError(404, f"{gateway_id} has no equipment {equipment!r}; it has {', '.join(gateway.cards)[:400]}")
         if gateway.link(self._unix_ms()) != UP:
             raise AskError(409, "gateway is not connected: nothing was sent, and nothing is kept for later")
+        if gateway_id in self._strangers:
+            raise AskError(
+                409,
+                f"{gateway_id} has not introduced itself since this manager took the lead, so the numbers of its newest "
+                "commands are not known here. Nothing was sent; try again in a few seconds",
+            )
         self._nonce(gateway, equipment)
         return gateway
 

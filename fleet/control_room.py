@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.trust import KeyRing
-from fleet import changes, command_rows, district, event_rows, figures, schema, store
+from fleet import changes, command_rows, district, figures, health, store
 from fleet.answers import (
     CommandAnswer,
     DistrictAnswer,
@@ -27,18 +27,19 @@ from fleet.answers import (
     HealthAnswer,
     SampleAnswer,
 )
+from fleet.arrangement import Arrangement, open_stores
 from fleet.broadcast import Broadcast
 from fleet.changes import Change
 from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
-from fleet.engine import add_rows
 from fleet.errors import AskError, FolderError, StoreError
-from fleet.folder import DATABASE_FILE, Trust, newer_ring
+from fleet.folder import Trust, newer_ring
 from fleet.ingest import Ingest
+from fleet.leading import Leading
 from fleet.metrics import Metrics
+from fleet.notices import Notices
 from fleet.registry import NEVER, UP, Gateway
-from fleet.store import Store
-from fleet.term import Terms
+from fleet.term import Terms, raise_in
 from fleet.writer import Writer
 
 FLUSH_S = 0.25
@@ -57,8 +58,9 @@ def unix_ms() -> int:
 
 @dataclass(slots=True)
 class Link:
-    """How the connection to the broker stands, as the API shows it."""
+    """How the connection to a broker stands, as the API shows it."""
 
+    broker: str = ""
     is_connected: bool = False
     reason: str = "not connected yet"
     reconnects: int = 0
@@ -71,23 +73,32 @@ class ControlRoom:
     Args:
         fleet: this manager's id.
         folder: where the database is. trust_folder: where keys and key list are.
+        arrangement: what it shares with another manager.
 
     Raises:
         FolderError: keys or database cannot be used.
     """
 
-    def __init__(self, fleet: str, folder: Path, trust_folder: Path, trust: Trust) -> None:
+    def __init__(
+        self, fleet: str, folder: Path, trust_folder: Path, trust: Trust, arrangement: Arrangement | None = None
+    ) -> None:
+        self.arrangement = arrangement or Arrangement()
         self.fleet = fleet
         self.trust = trust
         self.city = trust.roots.city
         self._trust_folder = trust_folder
-        self.store = Store(folder / DATABASE_FILE)
-        term = self.store.transact(store.raise_term)
+        opened = open_stores(self.arrangement, folder, fleet)
+        self.store = opened.store
+        term = self.store.transact(store.raise_term) if opened.lease is None else 0
         self.registry = self.store.registry()
         self.ingest = Ingest(self.city, trust.ring, trust.director, self.store.standing(), term)
-        self.writer = Writer(self.store, self.ingest, self._apply, unix_ms)
-        self.terms = Terms(term, self.writer.transact, self.ingest)
+        self.writer = Writer(self.store, self.ingest, self._apply, unix_ms, opened.fence)
+        self.leading = Leading(self, opened.lease, opened.fence, unix_ms)
+        self.terms = Terms(
+            term, raise_in(self.writer.transact) if opened.lease is None else self.leading.raise_term, self.ingest
+        )
         self.broadcast = Broadcast()
+        self.notices = Notices(self.writer.transact, self.ingest, self.broadcast.event, self.leading)
         self.commands = Commands(
             self.city,
             trust.operators,
@@ -97,11 +108,14 @@ class ControlRoom:
             unix_ms,
             self._entry,
         )
-        whose = Whose(self.city, fleet, trust.director)
-        self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self._record)
-        self.link = Link()
+        self.commands.refusal = self.leading.refusal
+        whose = Whose(self.city, opened.log, trust.director)
+        self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self.notices.record)
+        self.links: list[Link] = [Link()]
         self.metrics = Metrics(partial(figures.read, self))
         self.send: Callable[[str, str, bytes], None] = _nowhere
+        self.announce: Callable[[], None] = lambda: None
+        self._reread_due = asyncio.Event()
         self._links: dict[str, str] = {}
         self._doubts: dict[str, frozenset[str]] = {}
         self.rejections: Counter[str] = Counter()
@@ -123,9 +137,12 @@ class ControlRoom:
         """Work until cancelled, then commit one last group and close the database."""
         self.writer.start()
         try:
-            await self.commands.load()
-            await self.checkpoints.log_key_list(self.ring, unix_ms())
+            if self.leading.is_leading:
+                await self.commands.load()
+                await self.checkpoints.log_key_list(self.ring, unix_ms())
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.leading.run())
+                tasks.create_task(self._reread())
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())
                 tasks.create_task(self._watch())
@@ -135,11 +152,13 @@ class ControlRoom:
             await self.writer.stop()
             self.store.close()
 
-    def lead(self, *, is_leading: bool) -> None:
-        """Take the lead, or stand by: verify and store, but neither acknowledge nor command."""
-        if is_leading != self.commands.is_leading:
-            self._log.info("leading" if is_leading else "standing-by", term=self.term)
-        self.commands.is_leading = is_leading
+    @property
+    def link(self) -> Link:
+        """All connections as one: up if any is."""
+        links = self.links
+        is_connected = any(each.is_connected for each in links)
+        reason = "" if is_connected else "; ".join(each.reason for each in links)
+        return Link("", is_connected, reason, sum(each.reconnects for each in links), sum(each.acks for each in links))
 
     def district(self) -> DistrictAnswer:
         """Everything now."""
@@ -148,6 +167,7 @@ class ControlRoom:
             city=self.city,
             fleet=self.fleet,
             term=self.term,
+            standby=self.leading.refusal(),
             t_ms=now_ms,
             broker="connected" if self.link.is_connected else self.link.reason,
             gateways=district.gateways(self.registry, now_ms),
@@ -194,24 +214,7 @@ class ControlRoom:
 
     def health(self) -> HealthAnswer:
         """How the manager is."""
-        links = Counter(gateway.link(unix_ms()) for gateway in self.registry.gateways.values())
-        problems = [
-            f"store: {self.writer.problem}; nothing is acknowledged, gateways keep their data"
-            if self.writer.problem
-            else "",
-            "" if self.link.is_connected else f"broker: {self.link.reason}",
-            "" if self.commands.is_leading else "another manager leads; this one only listens",
-        ]
-        detail = "; ".join(filter(None, problems))
-        return HealthAnswer(
-            status="degraded" if detail else "ok",
-            detail=detail,
-            broker="connected" if self.link.is_connected else "disconnected",
-            term=self.term,
-            store="unavailable" if self.writer.problem else "ok",
-            gateways_up=links[UP],
-            gateways_lost=links.total() - links[UP],
-        )
+        return health.read(self, unix_ms())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -234,6 +237,8 @@ class ControlRoom:
         while True:  # As long as the manager runs.
             await asyncio.sleep(WATCH_S)
             await self._notice_links()
+            if not self.leading.may_write:
+                continue
             try:
                 await self.commands.sweep()
             except AskError as error:
@@ -253,7 +258,7 @@ class ControlRoom:
             if link != NEVER:
                 kind, text = ("gateway.up", "heard") if link == UP else ("gateway.lost", LOST_TEXT)
                 self._log.info(kind, gateway=gateway.id)
-                await self._record(gateway.id, kind, text, now_ms)
+                await self.notices.record(gateway.id, kind, text, now_ms)
 
     def _notice_doubts(self, gateway: Gateway, now_ms: int) -> None:
         """Tell everybody when what a gateway told ceases to be believed, or is believed again."""
@@ -267,18 +272,16 @@ class ControlRoom:
             for name in points:
                 self.broadcast.touched(gateway.id, equipment, name)
 
-    async def _record(self, gateway: str, kind: str, text: str, now_ms: int) -> None:
-        def work(connection: Connection) -> EventAnswer:
-            # In the writer's thread, which alone gives out numbers.
-            self.ingest.standing.event_no += 1
-            event = event_rows.noticed(self.ingest.standing.event_no, gateway, kind, text, now_ms)
-            add_rows(connection, schema.events, [event_rows.to_row(event)])
-            return event
-
-        try:
-            self.broadcast.event(await self.writer.transact(work))
-        except StoreError as error:
-            self._log.warning("event.not-recorded", kind=kind, reason=str(error))
+    async def _reread(self) -> None:
+        """Show what another manager has stored and we have missed."""
+        while True:  # As long as the manager runs.
+            await self._reread_due.wait()
+            self._reread_due.clear()
+            try:
+                self.registry.adopt(await asyncio.to_thread(self.store.registry))
+            except StoreError as error:
+                self._log.warning("store.not-reread", reason=str(error))
+            self.broadcast.resync()
 
     async def _watch_key_list(self) -> None:
         problem = ""
@@ -287,8 +290,9 @@ class ControlRoom:
             try:
                 ring = await asyncio.to_thread(newer_ring, self._trust_folder, self.trust, self.ring)
                 if ring is not None:
-                    await self.writer.transact(partial(_use, self.ingest, ring))
-                    await self.checkpoints.log_key_list(ring, unix_ms())
+                    await self.writer.transact(partial(_use, self.ingest, ring), is_fenced=False)
+                    if self.leading.may_write:
+                        await self.checkpoints.log_key_list(ring, unix_ms())
             except (FolderError, StoreError) as error:
                 if problem != (problem := str(error)):
                     self._log.error("key-list.refused", reason=problem)
@@ -306,7 +310,7 @@ class ControlRoom:
     def _send_key_list(self, gateway: str) -> None:
         """Pass on a key list that has changed since our start; what gateways were enrolled with they have."""
         is_new = self.ring.version > self.trust.ring.version
-        if is_new and self.commands.is_leading and len(self.ring.sealed) <= ENVELOPE_BYTES_MAX:
+        if is_new and self.leading.is_leading and len(self.ring.sealed) <= ENVELOPE_BYTES_MAX:
             self.send(gateway, "keys", self.ring.sealed)
 
     def _apply(self, told: list[Change]) -> None:
@@ -328,10 +332,11 @@ class ControlRoom:
             case changes.Stored(gateway, head):
                 self.registry.gateway(gateway).took(head)
             case changes.Followed(message):
-                self.terms.told(message, is_leading=self.commands.is_leading)
-                self.checkpoints.note_told(message)
+                self.terms.told(message, is_leading=self.leading.is_leading)
+                if self.leading.is_leading and message.fleet_term in (0, self.term):  # Else it speaks of another's log.
+                    self.checkpoints.note_told(message)
             case changes.AckDue(gateway, sealed):
-                if self.commands.is_leading:
+                if self.leading.is_leading:
                     self.send(gateway, "ack", sealed)
             case changes.Happened(event):
                 self.broadcast.event(event)
@@ -353,6 +358,7 @@ class ControlRoom:
                 if before != self.registry.gateway(birth.gateway).cards:
                     self.broadcast.resync()
                 self._send_key_list(birth.gateway)
+                self.commands.introduced(birth.gateway)
                 touched.add(birth.gateway)
             case changes.Died(gateway_id):
                 self.registry.died(gateway_id)
@@ -377,6 +383,8 @@ class ControlRoom:
                     self.registry.gateway(gateway_id).rejected += count
             case changes.Concluded(command):
                 self.commands.concluded(command)
+            case changes.Reread():
+                self._reread_due.set()
 
 
 def _use(ingest: Ingest, ring: KeyRing, _connection: Connection) -> None:

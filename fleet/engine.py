@@ -37,28 +37,38 @@ _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 Row = Sequence[Any]
 
 
-def open_database(path: Path) -> Engine:
+def open_database(place: Path | str, tables: Sequence[Table] | None = None) -> Engine:
     """Open or create the database with its tables.
+
+    Args:
+        place: a file of SQLite's, or an address as SQLAlchemy writes it (``postgresql+psycopg://``; not tried yet).
+        tables: all of ours if None.
 
     Raises:
         FolderError: it cannot be opened.
     """
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in _SQLITE:
-            cursor.execute(pragma)
-        cursor.close()
-
+    engine = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        metadata.create_all(engine)
-    except (SQLAlchemyError, OSError) as error:
-        engine.dispose()
-        raise FolderError(f"{path}: the database cannot be used: {error.__cause__ or error}") from error
+        if isinstance(place, str):
+            engine = create_engine(place)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            engine = create_engine(f"sqlite:///{place}", connect_args={"check_same_thread": False})
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare)
+        metadata.create_all(engine, tables=tables)
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        if engine is not None:
+            engine.dispose()
+        raise FolderError(f"{place}: the database cannot be used: {error.__cause__ or error}") from error
     return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _SQLITE:
+        cursor.execute(pragma)
+    cursor.close()
 
 
 def add_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ def read(room: "ControlRoom") -> Figures:
     gauges = {
         "waiting": writer.waiting,
         "browsers": len(room.broadcast),
-        "leading": room.commands.is_leading,
+        "leading": room.leading.is_leading,
         "term": room.term,
         "broker_connected": room.link.is_connected,
         "store_healthy": not writer.problem,

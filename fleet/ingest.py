@@ -74,6 +74,7 @@ class Ingest:
         self.standing = standing
         self.term = term
         self.tally = Tally()
+        self.is_storing = True
         self._signer = signer
         self._rejections = Rejections()
         self._quarantined: set[bytes] = set()
@@ -106,8 +107,9 @@ class Ingest:
         for arrival in arrivals:
             self._receive(arrival, connection, now_ms)
         self._count_rejections(now_ms)
-        self._rows.write(connection)
-        self.standing.log.write(connection)
+        if self.is_storing:  # Else another manager does, in the store we share.
+            self._rows.write(connection)
+            self.standing.log.write(connection)
 
     def committed(self, now_ms: int) -> list[Change]:
         """The transaction is durable: return what it changed, and the acks that may now be said."""
@@ -293,6 +295,8 @@ class Ingest:
         """A sealed record of how a command ended counts like its result, which may have been lost on the way."""
         kind, _, ended = event.kind.partition(".")
         recorder = RECORDED_BY.get(batch.stream)
+        if not self.is_storing:
+            return
         if kind != "command" or ended not in ENDED or recorder != self._executor(batch.gateway, event.equipment):
             return
         command, verb, issuer, state = (event.detail.get(name) for name in ("command", "verb", "issuer", "state"))
@@ -326,14 +330,9 @@ class Ingest:
                 detail: dict[str, Value] = {"command": outcome.command_id, "issuer": outcome.issuer}
                 text = f"{outcome.verb} by {outcome.issuer}: {outcome.ended}. {outcome.reason}"
                 self._happened(
-                    gateway,
-                    "command.elsewhere",
-                    text,
-                    now_ms,
-                    equipment=outcome.equipment,
-                    rule=outcome.rule,
-                    detail=detail,
-                )
+                    gateway, "command.elsewhere", text, now_ms,
+                    equipment=outcome.equipment, rule=outcome.rule, detail=detail,
+                )  # fmt: skip
             case Conclusion(command=command) if command is not None:
                 if conclusion.is_late:
                     text = f"{outcome.verb} of {command.operator} was unknown; the cabinet now says {outcome.ended}"

@@ -6,10 +6,12 @@ the gateways, which go back to their last signed ack.
 
 import asyncio
 import logging
+import math
 import random
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -24,10 +26,9 @@ from paho.mqtt.properties import Properties
 from agent.model.identity import GatewayId
 from agent.wire import sealing, topics
 from agent.wire.errors import TrustError, WireError
-from agent.wire.leadership import FLEET_STALE_MS
 from agent.wire.messages import SCHEMA, FleetState
 from agent.wire.rejections import THROTTLED, Rejections
-from fleet.control_room import ControlRoom, unix_ms
+from fleet.control_room import ControlRoom, Link, unix_ms
 from fleet.errors import AskError, FolderError
 from fleet.ingest import Arrival
 
@@ -96,19 +97,23 @@ def address_of(url: str, *schemes: str) -> Broker:
 
 
 class FleetLink:
-    """Keeps the connection. One per manager."""
+    """Keeps the connection to one broker.
 
-    def __init__(self, room: ControlRoom, broker: Broker) -> None:
+    Args:
+        figures: how it stands, as the API shows it.
+    """
+
+    def __init__(self, room: ControlRoom, broker: Broker, figures: Link) -> None:
+        self.figures = figures
         self._room = room
         self._broker = broker
+        self._heard_s: dict[str, float] = {}
+        self._state_due = asyncio.Event()
         self._client: aiomqtt.Client | None = None
         self._outgoing: dict[tuple[str, str], bytes] = {}
         self._outgoing_due = asyncio.Event()
-        self._other_seen_ms = 0
         self._rejections = Rejections()
         self._log = structlog.get_logger("link")
-        room.send = self.queue
-        room.commands.courier = self
 
     async def run(self) -> None:
         """Connect, and again whenever the connection ends, until cancelled."""
@@ -131,6 +136,14 @@ class FleetLink:
         self._outgoing[gateway, message_class] = sealed
         self._outgoing_due.set()
 
+    def heard_s(self, gateway: str) -> float:
+        """When a gateway was last heard over this connection, monotonic; long ago if it was not."""
+        return self._heard_s.get(gateway, -math.inf) if self._client is not None else -math.inf
+
+    def announce(self) -> None:
+        """Say our state at once."""
+        self._state_due.set()
+
     async def send_command(self, gateway: str, sealed: bytes, expiry_s: int) -> None:
         """Publish a command.
 
@@ -143,6 +156,8 @@ class FleetLink:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = expiry_s
         topic = topics.down(self._room.city, GatewayId(gateway), "cmd")
+        if refusal := self._room.leading.refusal():  # Last: from here to the socket nothing waits.
+            raise AskError(503, refusal)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await client.publish(str(topic), sealed, qos=1, properties=properties)
@@ -184,17 +199,18 @@ class FleetLink:
         return client
 
     def _found(self, client: aiomqtt.Client) -> None:
-        link = self._room.link
+        link = self.figures
         link.is_connected, link.reason = True, ""
         link.reconnects += 1
         self._client = client
         self._log.info("broker.up", host=self._broker.host, port=self._broker.port)
 
     def _lost(self, reason: str) -> None:
-        link = self._room.link
+        link = self.figures
         if link.is_connected or link.reason != reason:
             self._log.warning("broker.lost", reason=reason)
         link.is_connected, link.reason = False, reason
+        self._heard_s.clear()
         self._outgoing.clear()  # Stale by the time we are back; the next link of each gateway brings a new one.
 
     async def _listen(self, client: aiomqtt.Client) -> None:
@@ -206,8 +222,11 @@ class FleetLink:
         topic, data = message.topic.value, bytes(message.payload)
         if topic.endswith("/fleet/state"):
             self._hear_manager(topic, data)
-        else:
-            self._room.writer.arrived(Arrival(topic, data))
+            return
+        gateway = topic.split("/", 4)[3]  # Subscribed to nothing shorter.
+        if gateway in self._room.registry.gateways:
+            self._heard_s[gateway] = time.monotonic()
+        self._room.writer.arrived(Arrival(topic, data))
 
     def _hear_manager(self, topic: str, data: bytes) -> None:
         """A manager's state: our own echo, our own from before, or another manager's."""
@@ -226,20 +245,16 @@ class FleetLink:
         is_ours = state.fleet == room.fleet
         if state.term < room.term or (is_ours and not room.terms.is_beyond(state.term, state.issued_ms)):
             return
-        if not is_ours and abs(unix_ms() - state.issued_ms) < FLEET_STALE_MS:
-            self._other_seen_ms = unix_ms()
-            room.lead(is_leading=False)
+        room.leading.heard(state)
         # Two managers whose clocks disagree must not outbid each other: only what was said in our name moves us at once.
-        room.terms.heard(state.term, is_leading=is_ours and room.commands.is_leading)
+        room.terms.heard(state.term, is_leading=is_ours and room.leading.is_leading)
 
     async def _say_state(self, client: aiomqtt.Client) -> None:
         room = self._room
         topic = topics.fleet_state(room.city)
         while True:  # As long as the connection lasts.
-            is_other_silent = unix_ms() - self._other_seen_ms > FLEET_STALE_MS
-            if not room.commands.is_leading and is_other_silent and await room.terms.rise():
-                room.lead(is_leading=True)
-            if room.commands.is_leading:
+            self._state_due.clear()
+            if room.leading.may_act():
                 now_ms = unix_ms()
                 beat, host = room.terms.next_beat(now_ms), self._broker.host[:40]
                 note = room.checkpoints.note
@@ -247,7 +262,9 @@ class FleetLink:
                 sealed = sealing.seal_message(room.trust.director, topic, state)
                 async with asyncio.timeout(TIMEOUT_S):
                     await client.publish(str(topic), sealed, qos=1, retain=True)
-            await room.terms.wait_changed(STATE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STATE_S):
+                    await self._state_due.wait()
 
     async def _send(self, client: aiomqtt.Client) -> None:
         city = self._room.city
@@ -258,9 +275,11 @@ class FleetLink:
                 continue
             gateway, message_class = key = next(iter(self._outgoing))
             sealed = self._outgoing.pop(key)
+            if not self._room.leading.may_act():
+                continue
             async with asyncio.timeout(TIMEOUT_S):
                 await client.publish(str(topics.down(city, GatewayId(gateway), message_class)), sealed, qos=1)
-            self._room.link.acks += message_class == "ack"
+            self.figures.acks += message_class == "ack"
 
 
 _SILENT = logging.getLogger("fleet.mqtt")

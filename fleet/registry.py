@@ -164,6 +164,15 @@ class Registry:
             found = self.gateways[gateway_id] = Gateway(gateway_id)
         return found
 
+    def adopt(self, stored: "Registry") -> None:
+        """Take in what the store knows; of who is there now, and of their nonces, what we have heard ourselves counts."""
+        for name, newer in stored.gateways.items():
+            known = self.gateway(name)
+            known.name, known.software, known.cards = newer.name, newer.software, newer.cards or known.cards
+            known.latches, known.points = newer.latches, newer.points
+            for head in newer.stored.values():
+                known.took(head)
+
     def born(self, birth: Birth, now_ms: int) -> None:
         """A gateway introduced itself; its equipment table replaces the one we had."""
         gateway = self.gateway(birth.gateway)

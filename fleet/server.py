@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +17,16 @@ from litestar.types import ASGIApp
 from structlog.tracebacks import ExceptionDictTransformer
 
 from fleet.api import make_app
+from fleet.arrangement import Arrangement, place_of
 from fleet.authority import read_issuer
 from fleet.control_room import ControlRoom, unix_ms
 from fleet.enrolment import Enrolments
 from fleet.errors import FolderError
 from fleet.exhaustion import Exhaustion
 from fleet.folder import ROOTS_FILE, Trust, owned, read_trust
-from fleet.link import Broker, FleetLink, read_broker
+from fleet.link import Broker, read_broker
 from fleet.origin import Origins
+from fleet.routes import Routes
 
 STOP_S = 1.0
 """How long open requests may finish once we are told to stop."""
@@ -36,22 +38,25 @@ class Settings:
     """How to serve.
 
     Args:
-        folder: where the database is. trust: where keys and key list are.
+        folder: where the database is. trust: where keys and key list are. brokers: their addresses, at least one.
         host: an address, or ``localhost``. names: further host names the console may be opened under.
         is_open: other machines may connect.
+        store: a database shared with another manager. lease: where the lease is if each has a database of its own.
         authority: folder of the certificate authority, None if nobody can join here. passphrase: of its issuing key.
     """
 
     folder: Path
     trust: Path
     fleet: str
-    broker: str
+    brokers: tuple[str, ...]
     host: str
     port: int
     is_open: bool = False
     names: tuple[str, ...] = ()
     authority: Path | None = None
     passphrase: bytes | None = None
+    store: str = ""
+    lease: str = ""
 
 
 class WebServer(uvicorn.Server):
@@ -93,26 +98,27 @@ async def serve(settings: Settings) -> None:
     loop.set_exception_handler(Exhaustion())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    broker = read_broker(settings.broker, settings.folder)
+    brokers = [read_broker(each, settings.folder) for each in settings.brokers]
     trust = read_trust(settings.trust)
     with owned(settings.folder), closing(_listen(settings)) as listening:
-        await _serve_on(listening, settings, trust, broker, stop)
+        await _serve_on(listening, settings, trust, brokers, stop)
     structlog.get_logger("fleet").info("stopped")
 
 
 async def _serve_on(
-    listening: socket.socket, settings: Settings, trust: Trust, broker: Broker, stop: asyncio.Event
+    listening: socket.socket, settings: Settings, trust: Trust, brokers: Sequence[Broker], stop: asyncio.Event
 ) -> None:
     address = listening.getsockname()
-    room = ControlRoom(settings.fleet, settings.folder, settings.trust, trust)
     origins = Origins(settings.names, any_address=settings.is_open)
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     url = f"http://{host}:{address[1]}/"
+    arrangement = Arrangement(place_of(settings.store), place_of(settings.lease), url)
+    room = ControlRoom(settings.fleet, settings.folder, settings.trust, trust, arrangement)
     joining = enrolments(settings, room)
     web = WebServer(make_app(room, origins, joining), lambda: print(f"ready {url}", flush=True))  # noqa: T201 - who started us waits for it
     structlog.get_logger("fleet").info("started", city=room.city, fleet=room.fleet, term=room.term, url=url)
     async with asyncio.TaskGroup() as tasks:
-        inside = [tasks.create_task(room.run()), tasks.create_task(FleetLink(room, broker).run())]
+        inside = [tasks.create_task(room.run()), tasks.create_task(Routes(room, brokers).run())]
         serving = tasks.create_task(web.serve(sockets=[listening]))
         waiting = tasks.create_task(stop.wait())
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -31,9 +31,9 @@ class Store:
         FolderError: it cannot be opened, or belongs to a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.engine = open_database(path)
+    def __init__(self, place: Path | str) -> None:
+        self.place = place
+        self.engine = open_database(place)
         self.transact(_check_version)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -46,7 +46,7 @@ class Store:
             with self.engine.begin() as connection:
                 return work(connection)
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.path}: {error.__cause__ or error}") from error
+            raise StoreError(f"{self.place}: {error.__cause__ or error}") from error
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run one reading.
@@ -58,7 +58,7 @@ class Store:
             with self.engine.connect() as connection:
                 return work(connection)
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.path}: {error.__cause__ or error}") from error
+            raise StoreError(f"{self.place}: {error.__cause__ or error}") from error
 
     def standing(self) -> Standing:
         """Where everything stands, for the writer."""

@@ -6,6 +6,7 @@ if the broker still has it, and the gateways, in every birth and heartbeat, tell
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -26,15 +27,15 @@ class Terms:
     """Ours, and those we have heard of.
 
     Args:
-        number: ours, as just taken. transact: runs work in the writer's thread.
-        ingest: acknowledges under it.
+        number: ours, as just taken; 0 if we hold none yet. ingest: acknowledges under it.
+        take_above: takes a term above another one, durable on return; StoreError if it is not.
     """
 
-    def __init__(self, number: int, transact: Transact, ingest: Ingest) -> None:
+    def __init__(self, number: int, take_above: Callable[[int], Awaitable[int]], ingest: Ingest) -> None:
         self.number = number
         self._beat = 0
         self._said_ms: tuple[int, int] | None = None
-        self._transact = transact
+        self._take_above = take_above
         self._ingest = ingest
         self._seen = 0
         self._changed = asyncio.Event()
@@ -74,22 +75,30 @@ class Terms:
             self._log.warning("term.behind", gateway=message.gateway, told=term, own=self.number)
             self.heard(term, is_leading=True)
 
-    async def wait_changed(self, timeout_s: float) -> None:
-        """Wait ``timeout_s``, or less if the term had to be raised meanwhile."""
+    @property
+    def highest(self) -> int:
+        """The highest term heard of, ours included."""
+        return max(self._seen, self.number)
+
+    @property
+    def is_behind(self) -> bool:
+        """True if it must be raised: somebody has seen a higher one, or one of ours that was not recorded."""
+        return (self._changed.is_set() or bool(self._problem)) and self._seen >= self.number
+
+    async def wait_changed(self, timeout_s: float) -> bool:
+        """Wait ``timeout_s``, or less if the term had to be raised meanwhile; True if it was."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
-        is_due = self._changed.is_set() or bool(self._problem)  # Also one that could not be recorded the last time.
+        is_behind = self.is_behind
         self._changed.clear()
-        if is_due and self._seen >= self.number:
-            await self.rise()
+        return is_behind and await self.rise()
 
     async def rise(self) -> bool:
         """Take a term above every one seen; False, and the old one stays, if the database does not take it."""
-        above = self._seen
-
+        self._changed.clear()
         try:
-            self.number = await self._transact(lambda connection: store.raise_term(connection, above))
+            self.number = await self._take_above(self._seen)
         except StoreError as error:
             if not self._problem:
                 self._log.error("term.not-raised", reason=str(error))
@@ -99,3 +108,12 @@ class Terms:
         self._ingest.lead(self.number)
         self._log.info("term", term=self.number)
         return True
+
+
+def raise_in(transact: Transact) -> Callable[[int], Awaitable[int]]:
+    """How a manager that is alone takes a term: from its own database, which only rises."""
+
+    async def take_above(above: int) -> int:
+        return await transact(lambda connection: store.raise_term(connection, above))
+
+    return take_above

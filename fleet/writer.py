@@ -15,8 +15,9 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from fleet.changes import Change
+from fleet.changes import AckDue, Change, Happened, Reread
 from fleet.errors import StoreError
+from fleet.fence import DeposedError, Fence
 from fleet.ingest import Arrival, Ingest
 from fleet.store import Store
 
@@ -29,10 +30,13 @@ RETRY_S = 1.0
 STOP_S = 5.0
 WORK_S = 10.0
 """A disk that has not answered for so long hangs; whoever asked over HTTP must hear of it."""
+RESULTS = "/up/result"
+REREAD_S = 2.0
+"""How often a manager that only follows a shared store reads it anew for something it missed."""
 HANGS = "the disk has not answered for {} s"
 
 T = TypeVar("T")
-Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
+Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", bool]
 
 
 class Writer:
@@ -40,11 +44,19 @@ class Writer:
 
     Args:
         told: called on the event loop with what each commit changed, in order.
+        fence: of a store shared with another manager; while it is closed everything is judged and nothing written.
     """
 
     def __init__(
-        self, store: Store, ingest: Ingest, told: Callable[[list[Change]], None], unix_ms: Callable[[], int]
+        self,
+        store: Store,
+        ingest: Ingest,
+        told: Callable[[list[Change]], None],
+        unix_ms: Callable[[], int],
+        fence: Fence | None = None,
     ) -> None:
+        self._fence = fence
+        self._reread_s = 0.0
         self._store = store
         self._ingest = ingest
         self._told = told
@@ -76,8 +88,11 @@ class Writer:
         self._arrivals.append(arrival)
         self._wake.set()
 
-    async def transact(self, work: Callable[[Connection], T]) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, is_fenced: bool = True) -> T:
         """Run ``work`` in a transaction of its own between two groups; durable on return.
+
+        Args:
+            is_fenced: only if we may write; work that changes no more than this thread's memory needs no leave.
 
         Raises:
             StoreError: nothing of it was stored; or the disk hangs, and nobody knows. What was not begun then is dropped.
@@ -85,7 +100,7 @@ class Writer:
         if self._hangs:  # Whoever waits in a row must not wait WORK_S each.
             raise StoreError(HANGS.format(round(WORK_S)))
         future: asyncio.Future[T] = self._loop.create_future()
-        self._works.append((work, future))
+        self._works.append((work, future, is_fenced))
         self._wake.set()
         try:
             async with asyncio.timeout(WORK_S):
@@ -160,11 +175,18 @@ class Writer:
         try:
             if self._is_memory_ahead:
                 self._reload()
+            if self._fence is not None and not self._fence.term:
+                self._follow(group, now_ms)
+                return True
+            self._ingest.is_storing = True
             with self._store.engine.begin() as connection:
                 self._ingest.take(group, connection, now_ms)
+                if self._fence is not None:  # Last: the row is locked from here to the end.
+                    self._fence.check(connection)
         except (SQLAlchemyError, StoreError) as error:
             self._void(error)
             return False
+        self._renewed()
         told = self._ingest.committed(now_ms)
         self.commits += 1
         self.commit_s += time.monotonic() - started_s
@@ -178,9 +200,12 @@ class Writer:
     def _void(self, error: SQLAlchemyError | StoreError) -> None:
         """Nobody is told "stored". The group is gone from memory; the gateways send it again."""
         text = str(error.__cause__ or error)
-        if not self.problem:
-            self._log.error("store.unavailable", reason=text)
-        self.problem = text
+        if isinstance(error, DeposedError):
+            self._deposed()
+        else:
+            if not self.problem:
+                self._log.error("store.unavailable", reason=text)
+            self.problem = text
         self._is_memory_ahead = True
         self._ingest.standing.log.rolled_back()  # At once: what is asked between two groups adds to it too.
 
@@ -189,7 +214,32 @@ class Writer:
         self._ingest.rolled_back(self._store.standing())
         self._is_memory_ahead = False
 
-    def _do(self, work: Callable[[Connection], Any], future: "asyncio.Future[Any]") -> None:
+    def _follow(self, group: list[Arrival], now_ms: int) -> None:
+        """Judge as the manager that leads does, and keep it in memory only: it stores it, and we share the store."""
+        ingest, ahead = self._ingest, self._ingest.tally.ahead
+        ingest.is_storing = False
+        with (
+            self._store.engine.connect() as connection
+        ):  # Nothing is read or written: results are the leader's to judge.
+            ingest.take([each for each in group if not each.topic.endswith(RESULTS)], connection, now_ms)
+        ingest.standing.log.rolled_back()
+        told = [each for each in ingest.committed(now_ms) if not isinstance(each, AckDue | Happened)]
+        if ingest.tally.ahead > ahead and time.monotonic() - self._reread_s > REREAD_S:
+            self._reread_s = time.monotonic()
+            self._reload()  # What we missed nobody sends again: the leader has acknowledged it.
+            told.append(Reread())
+        if told:
+            self._call(self._told, told)
+
+    def _renewed(self) -> None:
+        if self._fence is not None and (renewed := self._fence.committed()):
+            self._call(self._fence.told, *renewed)
+
+    def _deposed(self) -> None:
+        if self._fence is not None:
+            self._call(self._fence.told, None, 0)
+
+    def _do(self, work: Callable[[Connection], Any], future: "asyncio.Future[Any]", is_fenced: bool) -> None:
         if future.cancelled():
             return  # Whoever asked has been told that the disk hangs.
         log = self._ingest.standing.log
@@ -197,15 +247,20 @@ class Writer:
         def logged(connection: Connection) -> object:
             result = work(connection)
             log.write(connection)
+            if self._fence is not None and is_fenced:
+                self._fence.check(connection)
             return result
 
         try:
             result = self._store.transact(logged)
         except StoreError as error:
             log.rolled_back()
+            if isinstance(error, DeposedError):
+                self._deposed()
             self._call(_fail, future, error)
         else:
             log.committed()
+            self._renewed()
             self._call(_resolve, future, result)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:

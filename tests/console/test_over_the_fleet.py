@@ -22,7 +22,7 @@ from fleet.origin import Origins
 from tests.console.canned import serving
 from tests.console.conftest import Console, watched
 
-pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("over the fleet")]
 
 CITY = CityId("dijon")
 GATEWAY = GatewayId("gw-darcy")
@@ -97,7 +97,7 @@ async def cabinet(tmp_path: Path) -> AsyncIterator[Cabinet]:
     room = ControlRoom("centre", tmp_path, tmp_path / "trust", trust)
     stand_in = Cabinet(room, tmp_path / "trust" / "gateways" / GATEWAY)
     room.commands.courier = stand_in
-    room.link.is_connected = True
+    room.links[0].is_connected = True
     running = asyncio.create_task(room.run())
     yield stand_in
     running.cancel()

@@ -19,8 +19,9 @@ from agent.wire.keyfile import read_signer
 from fleet.api import make_app
 from fleet.control_room import ControlRoom
 from fleet.folder import Trust, read_trust
-from fleet.link import Broker, FleetLink
+from fleet.link import Broker
 from fleet.origin import Origins
+from fleet.routes import Routes
 from fleet.server import Settings, WebServer, enrolments
 from tests.fleet import broker
 from tests.fleet.intake import Bench
@@ -98,9 +99,9 @@ async def running(
     """
     broker = Broker("127.0.0.1", port) if isinstance(port, int) else port
     room = ControlRoom(fleet, folder, trust_folder, read_trust(trust_folder))
-    link = FleetLink(room, broker)
+    link = Routes(room, [broker])
     ready = asyncio.Event()
-    settings = Settings(folder, trust_folder, fleet, "", "", 0, authority=authority)
+    settings = Settings(folder, trust_folder, fleet, (), "", 0, authority=authority)
     web = WebServer(make_app(room, Origins(), enrolments(settings, room)), ready.set)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -74,7 +74,7 @@ def test_the_log_names_what_was_stored_and_nothing_twice(bench: Bench, standin: 
     first, second = (voice.samples({"segment-1/level_percent": n}) for n in (1, 2))
     bench.take(first, first, second)
     bench.take(first, (second[0], second[1][:-1] + b"x"), voice.say("result", OUTCOME), voice.say("result", OUTCOME))
-    with audit.opened(bench.store.path.parent) as connection:
+    with audit.opened(Path(bench.store.place).parent) as connection:
         names = [decode(data, LogEntry).name for _, _, data in merkle_log.entries_from(connection)]
     assert names == ["state", "state", "c1"]
 

@@ -51,7 +51,7 @@ async def test_a_manager_with_a_higher_term_leads_and_this_one_only_listens(
     manager: Running, standin: Callable[..., StandIn]
 ) -> None:
     await say_state(manager, "failover-room", 9)
-    await until(lambda: not manager.room.commands.is_leading)
+    await until(lambda: not manager.room.leading.is_leading)
     async with manager.live(standin()).connected() as gateway:
         gateway.tell(gateway.voice.samples({"segment-1/n": 1}))
         await until(lambda: manager.room.ingest.tally.batches)
@@ -67,26 +67,26 @@ async def test_a_manager_with_a_higher_term_leads_and_this_one_only_listens(
 async def test_a_state_in_our_own_name_with_a_higher_term_raises_ours(manager: Running) -> None:
     await say_state(manager, "control-room", 41)
     await until(lambda: manager.room.term == 42)
-    assert manager.room.commands.is_leading
+    assert manager.room.leading.is_leading
 
 
 async def test_another_managers_term_is_overtaken_once_it_is_silent(
     manager: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.link.STATE_S", 0.05)
+    monkeypatch.setattr("fleet.leading.LOOK_S", 0.05)
     await say_state(manager, "control-room", 2)  # Ends a wait that may still last its ten seconds.
     await until(lambda: manager.room.term == 3)
     await say_state(manager, "failover-room", 9)
-    await until(lambda: not manager.room.commands.is_leading)
-    monkeypatch.setattr("fleet.link.FLEET_STALE_MS", 0)
-    await until(lambda: manager.room.commands.is_leading)
+    await until(lambda: not manager.room.leading.is_leading)
+    monkeypatch.setattr("fleet.leading.FLEET_STALE_MS", 0)
+    await until(lambda: manager.room.leading.is_leading)
     assert manager.room.term == 10
 
 
 async def test_a_term_that_the_disk_does_not_take_is_tried_again_and_ends_nobody(
     manager: Running, monkeypatch: pytest.MonkeyPatch, logs: list[MutableMapping[str, Any]]
 ) -> None:
-    monkeypatch.setattr("fleet.link.STATE_S", 0.05)
+    monkeypatch.setattr("fleet.leading.LOOK_S", 0.05)
     with manager.room.store.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE settings RENAME TO gone")
     await say_state(manager, "control-room", 41)
@@ -240,11 +240,11 @@ async def test_a_key_list_that_the_disk_does_not_take_is_tried_again_and_ends_no
         works: list[object] = []
         transact = manager.room.writer.transact
 
-        async def refuse_five(work: Any) -> Any:
+        async def refuse_five(work: Any, **how: bool) -> Any:
             works.append(work)
             if len(works) <= 5:
                 raise StoreError("database or disk is full")
-            return await transact(work)
+            return await transact(work, **how)
 
         monkeypatch.setattr(manager.room.writer, "transact", refuse_five)
         old = decode(envelope.parse(envelope.split_set((trust / KEYS_FILE).read_bytes())[0]).payload, KeyList)

@@ -11,7 +11,7 @@ import pytest
 from agent.wire import sealing
 from agent.wire.messages import Heartbeat
 from fleet.ingest import Ingest
-from fleet.term import TERMS_AHEAD_MAX, TOLD_INTERVAL_S, Terms
+from fleet.term import TERMS_AHEAD_MAX, TOLD_INTERVAL_S, Terms, raise_in
 from tests.fleet import broker
 from tests.fleet.conftest import Running, running, until
 from tests.fleet.intake import Bench
@@ -86,7 +86,7 @@ def terms(bench: Bench) -> Terms:
         return bench.store.transact(work)
 
     ingest: Ingest = bench.ingest
-    return Terms(3, transact, ingest)
+    return Terms(3, raise_in(transact), ingest)
 
 
 async def test_a_gateway_that_lies_moves_the_term_by_a_little_and_seldom(
