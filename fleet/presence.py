@@ -89,6 +89,8 @@ def keep(known: Known, gateway: str, rows: Rows) -> None:
 
 def _birth(birth: Birth, known: Known, rows: Rows, now_ms: int) -> Told:
     told = Told(is_birth=True)
+    if birth.conn == known.conn and (birth.t_ms < known.told_ms or birth == known.birth):
+        return told  # Said before what we know by now: a copy that somebody kept is no sign of life.
     if birth.conn < known.conn:
         if not _may_restart(birth, known, now_ms):
             return Told(kind="clone.suspected", text=_older(birth.conn, known)) if _is_up(known, now_ms) else Told()
@@ -96,7 +98,7 @@ def _birth(birth: Birth, known: Known, rows: Rows, now_ms: int) -> Told:
         told.text = f"connection {birth.conn} after {known.conn}: its database was lost or restored"
     if birth.conn != known.conn:
         known.beat = 0
-    known.conn, known.name, known.software = birth.conn, birth.name, birth.software
+    known.birth, known.conn, known.name, known.software = birth, birth.conn, birth.name, birth.software
     known.is_connected, known.seen_ms, known.told_ms = True, now_ms, birth.t_ms
     known.executors = {card.id: card.executor for card in birth.equipment}
     known.rebirth_asked_ms = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
-from agent.wire.messages import StreamHead
+from agent.wire.messages import Birth, StreamHead
 from agent.wire.receiving import Inbound
 from fleet import schema
 from fleet.merkle_log import MerkleLog, load_log
@@ -29,6 +29,7 @@ class Known:
         executors: equipment -> who judges commands to it.
         told_ms: the gateway's own time in its last birth or heartbeat.
         rebirth_asked_ms: when it was last asked to introduce itself again.
+        birth: the newest believed, since the manager's start.
     """
 
     no: int
@@ -42,6 +43,7 @@ class Known:
     rebirth_asked_ms: int = 0
     points: dict[str, Place] = field(default_factory=dict)
     executors: dict[str, str] = field(default_factory=dict)
+    birth: Birth | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
