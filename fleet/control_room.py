@@ -15,7 +15,6 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.trust import KeyRing
 from fleet import changes, command_rows, district, figures, health, store
 from fleet.answers import (
@@ -32,9 +31,10 @@ from fleet.broadcast import Broadcast
 from fleet.changes import Change
 from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
-from fleet.errors import AskError, FolderError, StoreError
-from fleet.folder import Trust, newer_ring
+from fleet.errors import AskError, StoreError
+from fleet.folder import Trust
 from fleet.ingest import Ingest
+from fleet.keys_in_force import KeysInForce
 from fleet.leading import Leading
 from fleet.metrics import Metrics
 from fleet.notices import Notices
@@ -44,7 +44,6 @@ from fleet.writer import Writer
 
 FLUSH_S = 0.25
 WATCH_S = 1.0
-KEY_LIST_S = 10.0
 READ_S = 10.0
 LOST_TEXT = "not heard; its equipment follows its own plan, and what is shown of it is stale"
 
@@ -86,7 +85,6 @@ class ControlRoom:
         self.fleet = fleet
         self.trust = trust
         self.city = trust.roots.city
-        self._trust_folder = trust_folder
         opened = open_stores(self.arrangement, folder, fleet)
         self.store = opened.store
         term = self.store.transact(store.raise_term) if opened.lease is None else 0
@@ -111,6 +109,7 @@ class ControlRoom:
         self.commands.refusal = self.leading.refusal
         whose = Whose(self.city, opened.log, trust.director)
         self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self.notices.record)
+        self.key_lists = KeysInForce(trust_folder, self)
         self.links: list[Link] = [Link()]
         self.metrics = Metrics(partial(figures.read, self))
         self.send: Callable[[str, str, bytes], None] = _nowhere
@@ -146,7 +145,7 @@ class ControlRoom:
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())
                 tasks.create_task(self._watch())
-                tasks.create_task(self._watch_key_list())
+                tasks.create_task(self.key_lists.watch())
                 tasks.create_task(self.checkpoints.run(unix_ms))
         finally:
             await self.writer.stop()
@@ -283,35 +282,9 @@ class ControlRoom:
                 self._log.warning("store.not-reread", reason=str(error))
             self.broadcast.resync()
 
-    async def _watch_key_list(self) -> None:
-        problem = ""
-        while True:  # As long as the manager runs.
-            await asyncio.sleep(KEY_LIST_S)
-            try:
-                ring = await asyncio.to_thread(newer_ring, self._trust_folder, self.trust, self.ring)
-                if ring is not None:
-                    await self.writer.transact(partial(_use, self.ingest, ring), is_fenced=False)
-                    if self.leading.may_write:
-                        await self.checkpoints.log_key_list(ring, unix_ms())
-            except (FolderError, StoreError) as error:
-                if problem != (problem := str(error)):
-                    self._log.error("key-list.refused", reason=problem)
-                continue
-            problem = ""
-            if ring is not None:
-                self._log.info("key-list.taken", version=ring.version)
-                for gateway in self.registry.gateways:
-                    self._send_key_list(gateway)
-
     def _entry(self, entry: bytes, subject: str) -> None:
         standing = self.ingest.standing
         standing.log.append(entry, standing.link_no, subject)
-
-    def _send_key_list(self, gateway: str) -> None:
-        """Pass on a key list that has changed since our start; what gateways were enrolled with they have."""
-        is_new = self.ring.version > self.trust.ring.version
-        if is_new and self.leading.is_leading and len(self.ring.sealed) <= ENVELOPE_BYTES_MAX:
-            self.send(gateway, "keys", self.ring.sealed)
 
     def _apply(self, told: list[Change]) -> None:
         """Take in what a commit changed."""
@@ -343,6 +316,7 @@ class ControlRoom:
             case changes.Beaten(heartbeat, at_ms):
                 before = self.registry.gateway(heartbeat.gateway).modes
                 self.registry.beaten(heartbeat, at_ms)
+                self.key_lists.beaten(heartbeat.gateway, heartbeat.key_list)
                 for equipment in {**before, **heartbeat.modes}:
                     if before.get(equipment) != heartbeat.modes.get(equipment):
                         self.broadcast.touched(heartbeat.gateway, equipment)
@@ -357,7 +331,7 @@ class ControlRoom:
                 self.registry.born(birth, at_ms)
                 if before != self.registry.gateway(birth.gateway).cards:
                     self.broadcast.resync()
-                self._send_key_list(birth.gateway)
+                self.key_lists.send(birth.gateway)
                 self.commands.introduced(birth.gateway)
                 touched.add(birth.gateway)
             case changes.Died(gateway_id):
@@ -385,11 +359,6 @@ class ControlRoom:
                 self.commands.concluded(command)
             case changes.Reread():
                 self._reread_due.set()
-
-
-def _use(ingest: Ingest, ring: KeyRing, _connection: Connection) -> None:
-    """Change the key list between two transactions, in the thread that uses it."""
-    ingest.use(ring)
 
 
 def _nowhere(_gateway: str, _message_class: str, _sealed: bytes) -> None:

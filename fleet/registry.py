@@ -51,6 +51,7 @@ class Gateway:
         seen_ms: Unix time, by the manager's clock, when it was last heard; 0 if never.
         is_connected: False from its death until it is heard again.
         nonces: executor -> what a command to it must carry now. Memory only: an old one is of no use.
+        key_list: the version it goes by; 0 if it does not say.
         is_heard: it has said where its streams stand since we started.
         unsealed: records that its disk does not take. unsealed_since_ms: since when, by our clock; 0 if it takes all.
     """
@@ -59,6 +60,7 @@ class Gateway:
     name: str = ""
     software: str = ""
     conn: int = 0
+    key_list: int = 0
     beat: int = 0
     seen_ms: int = 0
     is_connected: bool = False
@@ -182,6 +184,7 @@ class Registry:
             gateway.beat = 0
         gateway.conn, gateway.seen_ms, gateway.is_connected = birth.conn, now_ms, True
         gateway.nonces = dict(birth.nonces)
+        gateway.key_list = birth.key_list
         gateway.counters = {each.kid: each.counter for each in birth.counters}
         gateway.announce(birth.heads, now_ms, is_back=is_back)
         gateway.cards = {card.id: card for card in birth.equipment}
@@ -194,6 +197,7 @@ class Registry:
             gateway.conn = heartbeat.conn
         gateway.beat, gateway.seen_ms, gateway.is_connected = heartbeat.beat, now_ms, True
         gateway.nonces = dict(heartbeat.nonces)
+        gateway.key_list = heartbeat.key_list
         gateway.modes = dict(heartbeat.modes)
         gateway.announce(heartbeat.heads, now_ms, is_back=is_back)
         gateway.unsealed = heartbeat.unsealed

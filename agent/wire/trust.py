@@ -169,6 +169,10 @@ class KeyRing:
         """Every key, in the order of the list."""
         return self._entries.values()
 
+    def entry(self, kid: bytes) -> KeyEntry | None:
+        """The key of that name."""
+        return self._entries.get(kid)
+
     def is_expired(self, now_ms: int | None) -> bool:
         """True once the list should have been renewed; never while the clock is unknown."""
         return now_ms is not None and now_ms > self.expires_ms

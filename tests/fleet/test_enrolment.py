@@ -130,7 +130,7 @@ class City:
 async def city(
     tmp_path: Path, broker_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[City]:
-    monkeypatch.setattr("fleet.control_room.KEY_LIST_S", 0.05)
+    monkeypatch.setattr("fleet.keys_in_force.KEY_LIST_S", 0.05)
     monkeypatch.setattr("fleet.enrolment_api.RETRY_S", 1)
     make_authority(tmp_path / "ca")
     make_demo_trust(tmp_path / "trust", CITY, ["gw-monge"], now_ms=unix_ms())

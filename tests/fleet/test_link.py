@@ -200,7 +200,7 @@ async def test_garbage_on_every_topic_is_counted_and_stops_nobody(
 async def test_a_revoked_key_is_not_believed_from_the_next_message_on_and_gateways_get_the_list(
     tmp_path: Path, broker_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.control_room.KEY_LIST_S", 0.05)
+    monkeypatch.setattr("fleet.keys_in_force.KEY_LIST_S", 0.05)
     trust = tmp_path / "trust"
     make_demo_trust(trust, CITY, GATEWAYS[:2], now_ms=unix_ms())
     voices = []
@@ -233,7 +233,7 @@ async def test_a_revoked_key_is_not_believed_from_the_next_message_on_and_gatewa
 async def test_a_key_list_that_the_disk_does_not_take_is_tried_again_and_ends_nobody(
     tmp_path: Path, broker_port: int, monkeypatch: pytest.MonkeyPatch, logs: list[MutableMapping[str, Any]]
 ) -> None:
-    monkeypatch.setattr("fleet.control_room.KEY_LIST_S", 0.02)
+    monkeypatch.setattr("fleet.keys_in_force.KEY_LIST_S", 0.02)
     trust = tmp_path / "trust"
     make_demo_trust(trust, CITY, GATEWAYS[:1], now_ms=unix_ms())
     async with running(tmp_path / "fleet", trust, broker_port) as manager:
