@@ -20,6 +20,7 @@ from simulators.clock import Clock, RealClock, ScaledClock
 from simulators.conflict_monitor import CARDS, CardError, MonitorBox
 from simulators.control_socket import ControlError, ask
 from simulators.faults import MENU
+from simulators.monitor_rack import MonitorRack
 from simulators.recording import Overlap, Recording
 from simulators.replay import Replay
 from simulators.signal_controller.agent import READ_COMMUNITY, WRITE_COMMUNITY, Communities
@@ -192,6 +193,16 @@ def monitor(
         latch: file that keeps a latched fault over a restart.
     """
     return _run(_until_stopped(MonitorBox.serve(card, latch, port, control)))
+
+
+@app.command
+def monitors(*, port: Port = 0) -> int:
+    """Serve any number of conflict monitors to a test: told the time, or each on a wire of its own.
+
+    Args:
+        port: TCP port of the control lines on 127.0.0.1; 0 takes a free one.
+    """
+    return _run(_until_stopped(MonitorRack.serve(port)))
 
 
 def _overlap(text: str) -> Overlap:

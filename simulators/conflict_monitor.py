@@ -100,6 +100,7 @@ class Fault:
     kind: str
     channels: tuple[int, ...]
     lit: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    at_s: float | None = field(default=None, compare=False)  # by a clock that begins anew with the monitor
 
 
 class ConflictMonitor:
@@ -119,6 +120,8 @@ class ConflictMonitor:
         self._dual = {number: Stopwatch(0.3) for number in card.conflicts}
         self._now_s: float | None = None
         self.samples = 0
+        self.samples_blind = 0
+        self.samples_conflicting = 0
         self.resets = 0
         self.feed_lost = False
         self.latched = self._remembered()
@@ -138,13 +141,15 @@ class ConflictMonitor:
 
     def sample(self, now_s: float, lamps: Lamps | None) -> None:
         """Judge what is lit now; ``lamps`` is None when the feed has stopped."""
-        elapsed_s = 0.0 if self._now_s is None else min(max(0.0, now_s - self._now_s), 2 * SAMPLE_S)
+        elapsed_s = 0.0 if self._now_s is None else round(min(max(0.0, now_s - self._now_s), 2 * SAMPLE_S), 6)
         self._now_s = now_s
         self.samples += 1
         self.feed_lost = lamps is None
+        self.samples_blind += lamps is None
         if lamps is None or self.latched is not None:
             return
         pair = self.conflict(lamps)
+        self.samples_conflicting += pair is not None
         if self._conflict.note(pair is not None, elapsed_s) >= CONFLICT_S and pair is not None:
             self._latch("conflict", pair, lamps)
             return
@@ -181,7 +186,7 @@ class ConflictMonitor:
 
     def _latch(self, kind: str, channels: tuple[int, ...], lamps: Lamps) -> None:
         lit = {"reds": numbers(lamps.reds), "yellows": numbers(lamps.yellows), "greens": numbers(lamps.greens)}
-        self.latched = Fault(kind, channels, lit)
+        self.latched = Fault(kind, channels, lit, self._now_s)
         if self._latch_file is None:
             return
         fresh = self._latch_file.with_suffix(".new")
@@ -216,7 +221,10 @@ class ConflictMonitor:
             "latched": None if latched is None else latched.kind,
             "channels": [] if latched is None else list(latched.channels),
             "lit": {} if latched is None else {colour: list(lit) for colour, lit in latched.lit.items()},
+            "at_s": None if latched is None else latched.at_s,
             "samples": self.samples,
+            "samples_blind": self.samples_blind,
+            "samples_conflicting": self.samples_conflicting,
             "resets": self.resets,
         }
 
@@ -233,6 +241,7 @@ class MonitorBox(asyncio.DatagramProtocol):
         self._lamps: Lamps | None = None
         self._heard_s = 0.0
         self._controller: tuple[str, int] | None = None
+        self.datagrams = 0
         self.datagrams_broken = 0
         self.port = 0
 
@@ -256,10 +265,11 @@ class MonitorBox(asyncio.DatagramProtocol):
         except LampWireError:
             self.datagrams_broken += 1
             return
+        self.datagrams += 1
         self._heard_s, self._controller = self._clock.now_s(), addr
 
-    async def _watch(self) -> None:
-        # Samples for as long as the box runs; cancelled at the end of ``serve``.
+    async def watch(self) -> None:
+        """Sample for as long as the box is on its wires; whoever put it there cancels this."""
         while True:
             now_s = self._clock.now_s()
             if self._controller is not None:
@@ -284,7 +294,7 @@ class MonitorBox(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: box, local_addr=("127.0.0.1", port))
         try:
-            async with alongside(box._watch()), box.stand.run(control):
+            async with alongside(box.watch()), box.stand.run(control):
                 yield box
         finally:
             transport.close()

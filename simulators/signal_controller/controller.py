@@ -1,6 +1,6 @@
 """The controller around its kernel: modes, flash, start-up, plans, lamps, faults. Pure model; step it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -70,6 +70,7 @@ class SignalController:
         self.program, self.kernel, self.log = program, kernel, log
         self.control = SystemControl(backup_s)
         self.mmu_flash = False  # the monitor's line; only the wiring writes it
+        self.witness: Callable[[float, Lamps], None] | None = None  # is shown the lamps of every tenth, none left out
         self.config_id = 1
         self.vehicle_detectors = {1: 0, 2: 0}  # set over the wire, by group
         self.ped_detectors = {1: 0, 2: 0}
@@ -112,7 +113,13 @@ class SignalController:
                 break
             self._tenth += 1
             self._tick(self._tenth)
+            self._show(self._tenth / TENTHS)
         self._note_changes()
+        self._show(now_s)
+
+    def _show(self, now_s: float) -> None:
+        if self.witness is not None:
+            self.witness(now_s, self.lamps())
 
     def _tick(self, tenth: int) -> None:
         self.log.now_s = tenth / TENTHS
@@ -307,11 +314,11 @@ class SignalController:
 
     def picture(self) -> Picture:
         """Return what the phases show, start-up included."""
-        everyone = sum(bit(phase.number) for phase in self.program.phases)
-        with_peds = sum(bit(phase.number) for phase in self.program.phases if phase.walk_s)
+        everyone, with_peds = self.program.everyone, self.program.with_peds
         if self.mode in (Mode.RUN, Mode.CLEARING):
             shown = self.kernel.picture()
-            return replace(shown, vehicle_calls=shown.vehicle_calls | self._never_served() & shown.reds)
+            calls = shown.vehicle_calls | self._never_served() & shown.reds
+            return shown if calls == shown.vehicle_calls else replace(shown, vehicle_calls=calls)
         if self.mode is Mode.START_UP_YELLOW:
             return Picture(yellows=everyone, dont_walks=with_peds)
         if self.mode is Mode.START_UP_RED:

@@ -5,7 +5,7 @@ Times follow French practice: yellow 3 s in town, least green 6 s, no red with y
 
 from dataclasses import dataclass, field, replace
 
-from simulators.signal_controller.aspects import ALL_CHANNELS
+from simulators.signal_controller.aspects import ALL_CHANNELS, bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,13 @@ class Program:
     start_up_yellow_s: float = 3.0
     start_up_red_s: float = 3.0
     channels: int = ALL_CHANNELS
+    everyone: int = field(init=False, repr=False, default=0)
+    with_peds: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Reckon the masks of all phases and of those with pedestrians: every picture needs them."""
+        object.__setattr__(self, "everyone", sum(bit(phase.number) for phase in self.phases))
+        object.__setattr__(self, "with_peds", sum(bit(phase.number) for phase in self.phases if phase.walk_s))
 
     def phase(self, number: int) -> Phase:
         """Return a phase by number. Raises KeyError."""

@@ -272,8 +272,7 @@ class RingKernel:
 
     def picture(self) -> Picture:
         """Return what every phase shows."""
-        everyone = sum(bit(phase.number) for phase in self.program.phases)
-        with_peds = sum(bit(phase.number) for phase in self.program.phases if phase.walk_s)
+        everyone, with_peds = self.program.everyone, self.program.with_peds
         greens, yellows = self._showing(Interval.GREEN), self._showing(Interval.YELLOW)
         walks = clears = following = 0
         for ring in self._rings:

@@ -31,7 +31,7 @@ class FlashRelay(asyncio.DatagramProtocol):
     def __init__(self, controller: SignalController) -> None:
         self._controller = controller
         self._transport: asyncio.DatagramTransport | None = None
-        self._sequence = 0
+        self.datagrams = 0
         self._heard_s: float | None = None
         self._line = False
         self.datagrams_broken = 0
@@ -62,8 +62,8 @@ class FlashRelay(asyncio.DatagramProtocol):
         while True:
             self._obey()
             if self._transport is not None and not self._transport.is_closing():
-                self._sequence += 1
-                self._transport.sendto(encode_lamps(self._sequence, self._controller.lamps()))
+                self.datagrams += 1
+                self._transport.sendto(encode_lamps(self.datagrams, self._controller.lamps()))
             await asyncio.sleep(LAMP_PERIOD_S)
 
 

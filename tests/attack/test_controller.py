@@ -16,8 +16,8 @@ from simulators.clock import ManualClock
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.snmp_message import decode, encode, integer
 from tests.attack.liar import HARMLESS, LIES, PATTERN, Relay, greens
-from tests.attack.referee import refereed
 from tests.guard.rig import FLASH, START_S, JunctionRig, furnish, home_folder
+from tests.referee import judged
 
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 3_000}
@@ -49,6 +49,7 @@ async def lying_rig() -> AsyncIterator[LyingRig]:
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         signals = await stack.enter_async_context(SignalCabinet.serve(clock=clock, started=True))
+        stack.enter_context(judged(signals))
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         relay = await stack.enter_async_context(Relay.serve(signals.port))
         site, people = furnish(home, "gw-republique", {"signals": relay.port, "presence": cabinet.port})
@@ -56,8 +57,7 @@ async def lying_rig() -> AsyncIterator[LyingRig]:
         rig.signals, rig.cabinet, rig.relay = signals, cabinet, relay
         await stack.enter_async_context(rig.guarding())
         rig.be_patient(True)
-        with refereed(rig):
-            yield rig
+        yield rig
 
 
 async def told(rig: JunctionRig, *kinds: str) -> list[str]:

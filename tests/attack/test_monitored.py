@@ -7,9 +7,7 @@ its socket a flood. The junction runs by the wall clock.
 
 import asyncio
 import random
-import re
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,46 +16,19 @@ from pathlib import Path
 import pytest
 
 from simulators.cabinet import Cabinet
-from simulators.control_socket import Answer, ask
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from tests.attack.cast import Cast
 from tests.attack.liar import HARMLESS, LIES, Relay
 from tests.attack.siege import PLAN, SEED, flood, forged_commands, forged_fleet
 from tests.guard.living import LivingGuard
 from tests.guard.rig import FLASH, furnish, home_folder
+from tests.referee import Judge, Verdict, wired
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.hil]
 STORM_S = 12.0
 LIE_S = 0.4
-START_TIMEOUT_S = 20.0
 Require = Callable[[str], Path]
-
-
-@asynccontextmanager
-async def monitor_process(home: Path) -> AsyncIterator[tuple[int, str]]:
-    """A conflict monitor; its UDP port and the address of its control socket."""
-    control = str(home / "mmu.sock")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulators.cli", "monitor", "--control", control, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(START_TIMEOUT_S):
-            line = (await process.stdout.readline()).decode()
-        found = re.search(r"(\d{4,5})", line)
-        assert found, line
-        yield int(found.group(1)), control
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await process.communicate()
-
-
-async def judged(control: str) -> Answer:
-    """What the monitor says."""
-    answer = await ask(control, {"get": "state"})
-    state: Answer = answer["state"]
-    return state
 
 
 class Stage:
@@ -65,17 +36,18 @@ class Stage:
 
     guard: LivingGuard
     relay: Relay
-    control: str
+    judge: Judge
     cast: Cast
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def stage(verdict: Verdict = "clear") -> AsyncIterator[Stage]:
+    """With the monitor's flash line connected, as in a real cabinet."""
     async with AsyncExitStack() as stack:
         set_up = Stage()
         home = stack.enter_context(home_folder())
-        port, set_up.control = await stack.enter_async_context(monitor_process(home))
-        signals = await stack.enter_async_context(SignalCabinet.serve(started=True, monitor=("127.0.0.1", port)))
+        judged_signals = wired(lambda monitor: SignalCabinet.serve(started=True, monitor=monitor), verdict, line=True)
+        signals, set_up.judge = await stack.enter_async_context(judged_signals)
         cabinet = await stack.enter_async_context(Cabinet.serve())
         set_up.relay = await stack.enter_async_context(Relay.serve(signals.port))
         ports = {"signals": set_up.relay.port, "presence": cabinet.port}
@@ -126,7 +98,7 @@ async def test_in_a_storm_of_lies_floods_and_rogues_the_monitor_sees_no_conflict
             group.create_task(lying())
             group.create_task(tampering())
             group.create_task(flood(guard, [*forged_commands(at.cast, nonce), *forged_fleet(at.cast)], 20_000, rng))
-        seen = await judged(at.control)
+        seen = at.judge.state()
         assert (seen["latched"], seen["flash"]) == (None, False)
         assert seen["samples"] > STORM_S / 0.05 / 2, "it has judged all the while"
         view = await guard.view_when("holding", False)
@@ -140,19 +112,13 @@ async def test_in_a_storm_of_lies_floods_and_rogues_the_monitor_sees_no_conflict
 
 async def test_the_monitor_that_judges_sees_a_conflict_when_there_is_one() -> None:
     """A referee that never whistles proves nothing."""
-    async with stage() as at:
+    async with stage("conflict") as at:
         for group in (1, 2, 3, 4):
             at.guard.signals.fault(f"stuck_green:{group}")
         latched = await at.guard.view_when("latch")
         assert latched.latch is not None
         assert latched.latch.rule == "SR-02"
-        seen = await judged(at.control)
-        for _ in range(200):
-            if seen["latched"] is not None:
-                break
-            await asyncio.sleep(0.05)
-            seen = await judged(at.control)
-        assert seen["latched"] == "conflict"
+        await wait_until(lambda: at.judge.state()["latched"] is not None)
         await wait_until(lambda: at.guard.patterns != [])
         assert at.guard.patterns[0] == 0
         assert at.guard.patterns.count(FLASH) <= 1

@@ -5,13 +5,11 @@ The guard runs in this process on a clock moved by hand; snmpset is Debian's own
 
 import asyncio
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.attack.referee import refereed
 from tests.guard.rig import JunctionRig, junction_rig
 
 pytestmark = pytest.mark.hil
@@ -25,14 +23,6 @@ PROGRAM_TIMEOUT_S = 20.0
 SCANS_MAX = 3
 Require = Callable[[str], Path]
 Set = Callable[[JunctionRig, str, int], Awaitable[None]]
-
-
-@asynccontextmanager
-async def watched_rig() -> AsyncIterator[JunctionRig]:
-    """The junction, its lamps judged by a conflict monitor."""
-    async with junction_rig() as rig:
-        with refereed(rig):
-            yield rig
 
 
 @pytest.fixture
@@ -78,7 +68,7 @@ def ours(rig: JunctionRig, foreign: list[int]) -> list[int]:
 
 
 async def test_sr_31_a_pattern_of_somebody_else_is_told_while_we_hold_none_and_left_alone(snmpset: Set) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         await snmpset(rig, PATTERN, 1)
         await rig.run(0.1 * SCANS_MAX)
@@ -97,7 +87,7 @@ async def test_sr_31_a_pattern_of_somebody_else_is_told_while_we_hold_none_and_l
 
 @pytest.mark.parametrize("value", [1, 0, 254, 255])
 async def test_sr_31_a_write_over_our_lease_is_told_and_the_lease_given_back_once(snmpset: Set, value: int) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).ended == "done"
         await rig.run(1)
@@ -115,7 +105,7 @@ async def test_sr_31_a_write_over_our_lease_is_told_and_the_lease_given_back_onc
 
 
 async def test_sr_31_a_rogue_that_insists_is_not_fought_and_not_recorded_without_end(snmpset: Set) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).ended == "done"
         await rig.run(1)
@@ -133,7 +123,7 @@ async def test_sr_31_a_rogue_that_insists_is_not_fought_and_not_recorded_without
 
 async def test_sr_31_our_own_writes_are_never_taken_for_a_rogues(snmpset: Set) -> None:
     """Plans, refreshes, releases, an unconfirmed write, the controller's watchdog and its power."""
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         technician = rig.people.technician
         await rig.run(2)
         for _ in range(2):
@@ -150,7 +140,7 @@ async def test_sr_31_our_own_writes_are_never_taken_for_a_rogues(snmpset: Set) -
 
 
 async def test_a_stolen_watchdog_time_ends_our_control(snmpset: Set) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN_2)).ended == "done"
         await snmpset(rig, BACKUP_TIME, 0)
@@ -169,7 +159,7 @@ async def test_a_stolen_watchdog_time_ends_our_control(snmpset: Set) -> None:
 async def test_timing_that_was_tampered_with_trips_as_soon_as_it_shows(
     snmpset: Set, columns: tuple[str, ...], value: int, rule: str
 ) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         for phase in range(1, 9):
             for column in columns:
@@ -185,7 +175,7 @@ async def test_timing_that_was_tampered_with_trips_as_soon_as_it_shows(
 
 
 async def test_sr_16_a_changed_configuration_is_noticed_by_its_fingerprint(snmpset: Set) -> None:
-    async with watched_rig() as rig:
+    async with junction_rig() as rig:
         await rig.run(2)
         await snmpset(rig, f"{MAX_GREEN}.3", 41)
         await rig.run(320)

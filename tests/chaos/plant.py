@@ -28,6 +28,7 @@ from simulators.signal_controller.signal_cabinet import SignalCabinet
 from tests.chaos.kept import Kept
 from tests.fleet.broker import free_port
 from tests.fleet.city import CITY, RealBroker, certify, certify_manager, make_authority
+from tests.referee import wired
 from tests.tree import ROOT
 
 LIGHTING, JUNCTION, ROOM = "gw-darcy", "gw-republique", "control-room"
@@ -89,7 +90,10 @@ class Plant:
             folder = Path(tempfile.mkdtemp(prefix="armc-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             cabinet = await stack.enter_async_context(Cabinet.serve())
-            signals = await stack.enter_async_context(SignalCabinet.serve(communities=communities, started=True))
+            judged_signals = wired(
+                lambda monitor: SignalCabinet.serve(communities=communities, started=True, monitor=monitor)
+            )
+            signals, _ = await stack.enter_async_context(judged_signals)
             plant = cls(folder, cabinet, signals)
             stack.push_async_callback(plant.stop)
             await asyncio.to_thread(plant._lay_out, mosquitto)

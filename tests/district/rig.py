@@ -17,6 +17,9 @@ from typing import Any, Self, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from simulators.lamp_wire import LAMP_PERIOD_S
+from tests.referee import SAMPLED_LEAST
+
 T = TypeVar("T")
 WAIT_S = 60.0
 STEP_S = 0.05
@@ -54,15 +57,31 @@ class District:
                 self.url = found.group(1)
             if "Ctrl-C stops everything" in line:
                 break
+        self._ready_s = time.monotonic()
         assert self.url, f"the district did not start:\n{self.output}\n{self.log()[-3000:]}"
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.stop()
+        finally:
+            self._end()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
-        """Ctrl-C."""
+        """Let its own conflict monitor judge what the junction has shown, then Ctrl-C."""
+        if self._process.poll() is None:
+            self._judge()
+        self._end()
+
+    def _judge(self) -> None:
+        seen = json.loads(self.hardware("monitor", "state"))["state"]
+        due = (time.monotonic() - self._ready_s) / LAMP_PERIOD_S
+        assert seen["samples"] - seen["samples_blind"] >= SAMPLED_LEAST * due, f"of {due:.0f} samples: {seen}"
+        assert (seen["latched"], seen["samples_conflicting"]) == (None, 0), seen
+
+    def _end(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(60)

@@ -26,6 +26,7 @@ from simulators.cabinet import Cabinet
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from tests.guard.people import People
 from tests.guard.rig import PATTERN_OID, furnish, home_folder
+from tests.referee import Verdict, wired
 
 START_TIMEOUT_S = 30.0
 PAUSE_S = 0.05
@@ -123,11 +124,12 @@ async def launch(site: Path, *options: str, before: Callable[[], object] | None 
 
 
 @asynccontextmanager
-async def living_guard() -> AsyncIterator[LivingGuard]:
-    """Place de la République with a guard that is not started yet; whatever is left of it is killed."""
+async def living_guard(verdict: Verdict = "clear") -> AsyncIterator[LivingGuard]:
+    """Place de la République, judged, with a guard that is not started yet; whatever is left of it is killed."""
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
-        signals = await stack.enter_async_context(SignalCabinet.serve(started=True))
+        judged_signals = wired(lambda monitor: SignalCabinet.serve(started=True, monitor=monitor), verdict)
+        signals, _ = await stack.enter_async_context(judged_signals)
         cabinet = await stack.enter_async_context(Cabinet.serve())
         ports = {"signals": signals.port, "presence": cabinet.port}
         site, people = furnish(home, "gw-republique", ports, unix_ms=time.time_ns() // 1_000_000)

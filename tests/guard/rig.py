@@ -44,6 +44,7 @@ from simulators.signal_controller.agent import Communities
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.signal_controller.traffic import Traffic
 from tests.guard.people import People
+from tests.referee import Verdict, judged
 
 SITES = Path(__file__).parents[2] / "configs" / "sites"
 UNIX_MS = 1_800_000_000_000
@@ -245,14 +246,16 @@ async def junction_rig(
     backup_s: int = 60,
     before: Callable[[Path], None] = lambda _site: None,
     communities: Communities | None = None,
+    verdict: Verdict = "clear",
 ) -> AsyncIterator[JunctionRig]:
-    """Place de la République, running; ``before`` the guard starts something may happen to its site file."""
+    """Place de la République, running and judged; ``before`` the guard starts something may happen to its site file."""
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         signals = await stack.enter_async_context(
             SignalCabinet.serve(clock=clock, started=True, traffic=traffic, backup_s=backup_s, communities=communities)
         )
+        stack.enter_context(judged(signals, verdict))
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = furnish(home, "gw-republique", {"signals": signals.port, "presence": cabinet.port})
         before(site)

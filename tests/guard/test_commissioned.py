@@ -124,7 +124,7 @@ async def test_sr_30_nothing_is_controlled_on_facts_that_nobody_signed(spoil: Sp
 
 
 async def test_sr_30_unsigned_facts_still_watch_release_latch_and_alarm_and_never_flash() -> None:
-    async with junction_rig(before=unsigned) as rig:
+    async with junction_rig(before=unsigned, verdict="conflict") as rig:
         rig.guard.commissioning.tell(rig.guard.records)
         await rig.run(1)
         assert (await rig.ask(rig.people.alice, J, "release")).ended == "done"

@@ -129,7 +129,7 @@ async def test_what_is_too_long_for_a_client_is_cut() -> None:
 
 
 async def test_why_tells_rule_cause_and_what_was_seen() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         rig.signals.fault("stuck_green:4")
         await rig.run_until(lambda: FLASH in rig.patterns)
         await rig.guard.records.event("probe", "", "", "what was begun before is on disk")

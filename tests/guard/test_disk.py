@@ -63,7 +63,7 @@ async def trips_as_ever(rig: JunctionRig) -> None:
 
 async def test_with_a_disk_that_takes_nothing_the_guard_trips_holds_the_latch_and_says_so() -> None:
     for how in ("read-only", "full"):
-        async with junction_rig() as rig:
+        async with junction_rig(verdict="brief") as rig:
             await rig.run(1)
             await fail(rig, how)
             await trips_as_ever(rig)
@@ -99,7 +99,7 @@ async def test_a_lease_ends_with_a_release_although_the_disk_fails() -> None:
 
 
 async def test_a_latch_the_disk_did_not_take_is_written_as_soon_as_it_takes_anything() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await rig.run(1)
         await fail(rig, "read-only")
         await trips_as_ever(rig)
@@ -115,7 +115,7 @@ async def test_a_latch_the_disk_did_not_take_is_written_as_soon_as_it_takes_anyt
 
 
 async def test_a_reset_the_disk_did_not_take_leaves_the_latch() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await rig.run(1)
         await trips_as_ever(rig)
         rig.signals.fault("stuck_green:4", on=False)
@@ -135,7 +135,7 @@ async def test_a_reset_the_disk_did_not_take_leaves_the_latch() -> None:
 
 
 async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await rig.run(1)
         async with hanging(rig):
             before = rig._ticks
@@ -189,7 +189,7 @@ async def test_what_the_disk_did_not_take_is_tried_again_by_the_clock_with_its_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("agent.guard.records.RETRY_S", 0.05)
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await rig.run(1)
         await fail(rig, "read-only")
         await trips_as_ever(rig)
@@ -220,7 +220,7 @@ async def test_a_record_that_cannot_be_sealed_stops_no_other() -> None:
 
 
 async def test_a_ledger_that_cannot_be_read_fails_the_question_and_nothing_else() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await rig.run(1)
         await on_disk(rig, "ALTER TABLE links RENAME TO moved")
         for request in (GetLog("", 10), GetSafetyRecords(rig.guard.records.head.epoch, 0, 10)):

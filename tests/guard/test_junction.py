@@ -130,7 +130,7 @@ async def test_a_replayed_state_of_the_fleet_does_not_break_its_silence() -> Non
 
 
 async def test_sr_02_a_stuck_green_is_released_and_latched_by_the_first_sample_and_flashed_once_by_the_second() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await hold_plan_2(rig)
         rig.signals.fault("stuck_green:4")
         await rig.run_until(lambda: rig[J].latch is not None)
@@ -152,7 +152,7 @@ async def test_sr_02_a_stuck_green_is_released_and_latched_by_the_first_sample_a
 
 
 async def test_sr_13_under_a_latch_nothing_is_done_but_a_release() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await trip(rig)
         await rig.hear_fleet()
         people = rig.people
@@ -174,7 +174,7 @@ async def test_sr_13_under_a_latch_nothing_is_done_but_a_release() -> None:
 
 
 async def test_sr_13_a_latch_is_reset_only_with_door_and_key_and_ten_seconds_without_the_fault() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await trip(rig)
         rig.cabinet.set(door_open=True)
         await rig.run(20)
@@ -200,7 +200,7 @@ async def test_sr_13_a_latch_is_reset_only_with_door_and_key_and_ten_seconds_wit
 
 
 async def test_sr_13_a_conflict_that_was_there_ten_seconds_ago_does_not_count_as_over() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await trip(rig)
         rig.stand_at_the_cabinet()
         group_4 = 1 << 3
@@ -218,7 +218,7 @@ async def test_sr_13_a_conflict_that_was_there_ten_seconds_ago_does_not_count_as
 
 
 async def test_a_reset_needs_inputs_that_can_be_read_now() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await trip(rig)
         rig.signals.fault("stuck_green:4", on=False)
         rig.stand_at_the_cabinet()
@@ -230,7 +230,7 @@ async def test_a_reset_needs_inputs_that_can_be_read_now() -> None:
 
 
 async def test_a_latch_is_there_again_after_a_restart_and_asks_for_no_second_flash() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await trip(rig)
         await rig.vanish()
         before = list(rig.patterns)
@@ -245,7 +245,7 @@ async def test_a_latch_is_there_again_after_a_restart_and_asks_for_no_second_fla
 
 
 async def test_sr_13_after_a_restart_ten_seconds_must_be_seen_anew() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await trip(rig)
         rig.signals.fault("stuck_green:4", on=False)
         rig.stand_at_the_cabinet()
@@ -336,7 +336,7 @@ async def test_an_answer_that_is_late_or_not_ours_is_never_taken_for_an_observat
 
 
 async def test_a_command_under_way_when_a_fault_trips_is_undone_before_the_flash() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await rig.run(1)
         sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
         rig.signals.fault("slow:0.1")

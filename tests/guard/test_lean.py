@@ -43,7 +43,7 @@ def libraries(pid: int) -> str:
 
 
 async def test_a_guard_at_a_junction_never_loads_broker_web_database_or_tls_code() -> None:
-    async with living_guard() as guard:
+    async with living_guard("conflict") as guard:
         await guard.start("-X", "importtime")
         assert guard.process is not None
         assert (await guard.ask("select-plan", {"plan": 2, "lease_s": 300})).ended == "done"

@@ -19,7 +19,7 @@ RSS_BYTES_MAX = 50 * 2**20  # measured: 42 MB with SNMP
 
 
 async def test_a_latch_survives_kill_9_and_a_restart() -> None:
-    async with living_guard() as guard:
+    async with living_guard("conflict") as guard:
         await guard.start()
         guard.signals.fault("stuck_green:4")
         guard.signals.fault("stuck_green:1")

@@ -14,11 +14,13 @@ import pytest
 from agent.model.observation import JunctionObserved
 from simulators.cabinet import Cabinet
 from simulators.clock import ManualClock
+from simulators.conflict_monitor import CARDS
 from simulators.recording import Entry, Overlap, Recording, read_entries
 from simulators.replay import Replay
 from simulators.signal_controller.aspects import bit, numbers
 from tests.guard.people import People
 from tests.guard.rig import FLASH, START_S, JunctionRig, furnish, home_folder
+from tests.referee import Verdict, judged
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recorded-log")]
 
@@ -59,6 +61,7 @@ class ReplayRig(JunctionRig):
         """Move everything to a moment of the log and observe."""
         if tally.polls:  # Wherever the run begins: nobody has waited for the time before.
             self.clock.advance(log_s - self.replay.kernel.position_s)
+            self.replay.stand.step()  # Up to then its lamps show what they showed.
         self.replay.advance_to(log_s)
         await self[J].tick()
         seen = self[J].observed
@@ -78,12 +81,15 @@ class ReplayRig(JunctionRig):
 
 
 @asynccontextmanager
-async def replay_rig(recording: Recording, change: tuple[str, str] | None = None) -> AsyncIterator[ReplayRig]:
+async def replay_rig(
+    recording: Recording, change: tuple[str, str] | None = None, verdict: Verdict = "clear"
+) -> AsyncIterator[ReplayRig]:
     """The recorded junction under guard, its site file changed in one place."""
     clock = ManualClock(START_S)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(home_folder())
         replay = await stack.enter_async_context(Replay.serve_recording(clock=clock, recording=recording))
+        stack.enter_context(judged(replay, verdict, CARDS / "junction_1136.toml"))
         cabinet = await stack.enter_async_context(Cabinet.serve(clock=clock))
         site, people = furnish(home, "gw-1136", {"signals": replay.port, "presence": cabinet.port})
         if change is not None:
@@ -162,7 +168,7 @@ async def test_sr_02_one_overlapping_green_in_the_recorded_log_trips_latches_and
     )
     overlap = Overlap(begin_s + 3.0, 8, 3.0)  # Phase 8 lights while 2 is green.
     recording.splice(overlap)
-    async with replay_rig(recording) as rig:
+    async with replay_rig(recording, verdict="brief") as rig:
         await rig.follow(moments(recording, begin_s - 60, overlap.at_s - 0.1, 0.1))
         assert await rig.log(*ALARMS) == []
         await rig.follow([overlap.at_s])
@@ -213,7 +219,7 @@ async def test_sr_02_a_second_of_conflicting_green_is_seen_wherever_it_lies(entr
         tried += 1
         recording = Recording(entries)
         recording.splice(Overlap(place, phase, 1.0))
-        async with replay_rig(recording) as rig:
+        async with replay_rig(recording, verdict="brief") as rig:  # Flash was asked for within 300 ms.
             await rig.follow([round(place - 0.5 + tenth / 10, 1) for tenth in range(20)])
             assert rig[J].latch is not None, (place, phase)
             assert rig.patterns == [0, FLASH]

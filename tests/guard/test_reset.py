@@ -58,7 +58,7 @@ async def outcome_of(task: "asyncio.Task[Reply]") -> Outcome:
 
 
 async def test_sr_13_a_conflict_that_starts_while_a_reset_waits_for_the_disk_keeps_the_latch() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         async with resetting(rig) as task:
             rig.signals.fault("stuck_green:4")
             before = len(rig.guard.records._lane)
@@ -77,7 +77,7 @@ async def test_sr_13_a_conflict_that_starts_while_a_reset_waits_for_the_disk_kee
 async def test_sr_13_a_reset_the_disk_answers_too_late_leaves_the_latch_there_after_a_restart_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         async with resetting(rig) as task:
             monkeypatch.setattr("agent.guard.records.DISK_TIMEOUT_S", 0.1)
             await wait_until(task.done)
@@ -91,7 +91,7 @@ async def test_sr_13_a_reset_the_disk_answers_too_late_leaves_the_latch_there_af
 
 
 async def test_sr_13_a_reset_cut_off_while_the_disk_commits_it_leaves_the_latch_after_a_restart_too() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         sealed = await ready_for_reset(rig)
         clearing, go_on = threading.Event(), threading.Event()
         clear_latch = Ledger.clear_latch
@@ -119,7 +119,7 @@ async def test_sr_13_a_reset_cut_off_while_the_disk_commits_it_leaves_the_latch_
 
 
 async def test_sr_13_a_conflict_still_there_after_a_reset_trips_anew() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="conflict") as rig:
         await rig.run(1)
         rig.signals.fault("stuck_green:4")
         await rig.run_until(lambda: FLASH in rig.patterns)
@@ -135,7 +135,7 @@ async def test_sr_13_a_conflict_still_there_after_a_reset_trips_anew() -> None:
 
 
 async def test_a_latch_not_yet_on_disk_when_it_is_reset_does_not_come_back_with_a_later_write() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await ready_for_reset(rig)
         latch = rig[J].latch
         assert latch is not None

@@ -48,7 +48,7 @@ def is_red(rig: JunctionRig, channel: int) -> bool:
 
 
 async def test_sr_03_a_dead_red_lamp_is_released_and_latched_within_a_second() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="red_fail") as rig:
         await rig.run_until(lambda: is_red(rig, 4) and is_red(rig, 8))
         rig.signals.fault("red_lamp_out:4")
         began_ms = rig.now_ms()
@@ -71,7 +71,7 @@ async def test_sr_03_a_dead_red_lamp_is_released_and_latched_within_a_second() -
 async def test_sr_03_a_pedestrians_red_counts_where_there_is_one() -> None:
     line = 'number = 10, name = "Crossing east", kind = "pedestrian",'
     for before, rules in ((saying(), ["SR-03"]), (saying((line, f"{line} has_red = false,")), [])):
-        async with junction_rig(before=before) as rig:
+        async with junction_rig(before=before, verdict="red_fail") as rig:
             await rig.run_until(lambda: is_red(rig, 10))
             rig.signals.fault("red_lamp_out:10")
             await rig.run(3)
@@ -161,7 +161,7 @@ async def test_sr_16_another_configuration_is_told_and_refused_from_the_first_sa
 
 async def test_sr_17_a_default_community_is_told_at_the_start_and_no_control_is_taken() -> None:
     known = saying(('"dijon-read"', '"public"'), ('"dijon-write"', '"Private"'))
-    async with junction_rig(before=known, communities=Communities("public", "Private")) as rig:
+    async with junction_rig(before=known, communities=Communities("public", "Private"), verdict="brief") as rig:
         await rig.run(2)
         text = "its read community and write community is a default everybody knows"
         assert await trips(rig) == [("SR-17", f"{text}; control is refused until it is changed")]

@@ -10,6 +10,7 @@ import pytest
 from simulators.bollard_plc import Bollards
 from simulators.cabinet import Cabinet
 from simulators.signal_controller.signal_cabinet import SignalCabinet
+from tests.referee import wired
 
 pytestmark = pytest.mark.hil
 ASC = ".1.3.6.1.4.1.1206.4.2.1"
@@ -31,7 +32,7 @@ def snmp(cabinet: SignalCabinet, version: str, community: str) -> tuple[str, ...
 @pytest.mark.parametrize("version", ["1", "2c"])
 async def test_net_snmp_reads_writes_and_is_refused(version: str, require_program: Require) -> None:
     get, put = require_program("snmpget"), require_program("snmpset")
-    async with SignalCabinet.serve(started=True) as cabinet:
+    async with wired(lambda monitor: SignalCabinet.serve(started=True, monitor=monitor)) as (cabinet, _):
         reader, writer = snmp(cabinet, version, "dijon-read"), snmp(cabinet, version, "dijon-write")
         code, out = await run(get, *reader, f"{ASC}.3.6.0", f"{ASC}.8.4.1.4.1")
         assert code == 0
@@ -53,7 +54,7 @@ async def test_net_snmp_reads_writes_and_is_refused(version: str, require_progra
 
 @pytest.mark.parametrize(("program", "version"), [("snmpwalk", "1"), ("snmpwalk", "2c"), ("snmpbulkwalk", "2c")])
 async def test_net_snmp_walks_the_whole_controller(program: str, version: str, require_program: Require) -> None:
-    async with SignalCabinet.serve(started=True) as cabinet:
+    async with wired(lambda monitor: SignalCabinet.serve(started=True, monitor=monitor)) as (cabinet, _):
         code, out = await run(require_program(program), *snmp(cabinet, version, "dijon-read"), ".1.3.6.1.4.1.1206")
         assert code == 0
         objects = [line.split(" = ")[0] for line in out.splitlines() if line.startswith(ASC)]

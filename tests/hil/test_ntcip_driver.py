@@ -15,6 +15,7 @@ from simulators.clock import ManualClock
 from simulators.signal_controller.agent import Communities
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from tests.drivers.approvals import approve
+from tests.referee import Verdict, judged
 
 pytestmark = pytest.mark.hil
 
@@ -64,14 +65,15 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig_of(version: str = "1") -> AsyncIterator[Rig]:
-    clock = ManualClock(0.0)
-    async with SignalCabinet.serve(clock=clock, started=True, communities=Communities("reader", "writer")) as cabinet:
-        rig = Rig(cabinet, clock, version)
-        try:
-            yield rig
-        finally:
-            await rig.driver.close()
+async def rig_of(version: str = "1", verdict: Verdict = "clear") -> AsyncIterator[Rig]:
+    clock, communities = ManualClock(0.0), Communities("reader", "writer")
+    async with SignalCabinet.serve(clock=clock, started=True, communities=communities) as cabinet:
+        with judged(cabinet, verdict):
+            rig = Rig(cabinet, clock, version)
+            try:
+                yield rig
+            finally:
+                await rig.driver.close()
 
 
 @pytest.mark.parametrize("version", ["1", "2c"])
@@ -147,7 +149,7 @@ async def test_octet_strings_say_the_same_as_integers() -> None:
 
 
 async def test_a_lamp_stuck_on_green_is_seen() -> None:
-    async with rig_of() as rig:
+    async with rig_of(verdict="conflict") as rig:
         rig.cabinet.fault("stuck_green:4")
         assert all(seen.greens >> 3 & 1 for seen in await rig.run(20))
 

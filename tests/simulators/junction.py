@@ -12,10 +12,10 @@ from simulators.signal_controller.traffic import Traffic
 from simulators.snmp_message import GET, SET, V1, Message, Value, decode, encode, integer
 
 
-def cabinet_by_hand(
+def unjudged_cabinet(
     communities: Communities | None = None, traffic: Traffic | None = None, backup_s: int = 60, started: bool = True
 ) -> SignalCabinet:
-    """A cabinet on a ManualClock; nothing listens."""
+    """A cabinet on a ManualClock; nothing listens, and no conflict monitor looks: see the fixture ``cabinet_by_hand``."""
     program, log = dual_ring_program(), EventLog()
     controller = SignalController(program, RingKernel(program, log), log, traffic, backup_s, started)
     return SignalCabinet(controller, ManualClock(), communities or Communities(), epoch_s=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from simulators.conflict_monitor import CARDS
 from simulators.control_socket import ask
 from simulators.district import owned
 
@@ -55,6 +56,15 @@ async def test_a_simulator_says_ready_answers_its_control_socket_and_stops_clean
             out, err = await process.communicate()
         assert (process.returncode, out, err) == (0, b"", b"")
     assert not Path(control).exists()
+
+
+async def test_a_rack_of_monitors_says_ready_and_stops_cleanly() -> None:
+    async with simulator("monitors") as (process, port):
+        assert (await ask(f"127.0.0.1:{port}", {"do": "open", "card": str(CARDS / "dual_ring.toml")}))["monitor"] == 1
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            out, err = await process.communicate()
+        assert (process.returncode, out, err) == (0, b"", b"")
 
 
 async def test_faults_and_stimuli_are_switched_from_the_command_line(tmp_path: Path) -> None:

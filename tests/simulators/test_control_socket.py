@@ -13,6 +13,7 @@ from simulators.clock import ManualClock
 from simulators.control_socket import ControlError, answer_line, ask
 from simulators.device import Stand
 from simulators.signal_controller.signal_cabinet import SignalCabinet
+from tests.referee import wired
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -51,7 +52,7 @@ async def test_a_socket_left_behind_by_a_killed_simulator_is_taken_over(tmp_path
 
 
 async def test_a_control_line_reaches_the_controller_over_tcp_too() -> None:
-    async with SignalCabinet.serve(control="127.0.0.1:0") as cabinet:
+    async with wired(lambda monitor: SignalCabinet.serve(control="127.0.0.1:0", monitor=monitor)) as (cabinet, _):
         address = cabinet.stand.control_address
         assert (await ask(address, {"do": "sets"}))["sets"] == []
         assert isinstance((await ask(address, {"get": "events", "since": 0}))["events"], list)

@@ -1,6 +1,8 @@
 """The recorded junction, replayed."""
 
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,14 +14,25 @@ from simulators.recording import Overlap, Recording, RecordingError, read_entrie
 from simulators.replay import Replay
 from simulators.signal_controller import oids
 from simulators.signal_controller.aspects import Lamps, bit, numbers
+from tests.referee import Verdict, judged
 from tests.simulators.junction import get, set_to
 
+JUNCTION_1136 = CARDS / "junction_1136.toml"
 LAPSES = {(8, 9), (8, 10), (6, 7), (6, 8), (2, 7), (2, 8), (5, 7), (5, 8)}
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
     return Recording.load()
+
+
+@asynccontextmanager
+async def replaying(
+    clock: ManualClock, recording: Recording | None = None, speed: float = 0.0, verdict: Verdict = "clear"
+) -> AsyncIterator[Replay]:
+    async with Replay.serve_recording(clock=clock, recording=recording, speed=speed) as replay:
+        with judged(replay, verdict, JUNCTION_1136):
+            yield replay
 
 
 def test_the_log_is_the_one_described(recording: Recording) -> None:
@@ -80,7 +93,7 @@ def test_without_repair_the_log_shows_greens_that_turn_red() -> None:
 
 
 def test_no_figure_of_the_monitor_is_reached_in_the_whole_log(recording: Recording) -> None:
-    monitor = ConflictMonitor(Card.load(CARDS / "junction_1136.toml"))
+    monitor = ConflictMonitor(Card.load(JUNCTION_1136))
     for time_s in recording.event_times():
         picture = recording.at(time_s)
         assert monitor.conflict(Lamps(picture.reds, picture.yellows, picture.greens, True)) is None
@@ -88,11 +101,14 @@ def test_no_figure_of_the_monitor_is_reached_in_the_whole_log(recording: Recordi
 
 async def test_a_spliced_green_shows_on_the_wire_for_as_long_as_it_was_given() -> None:
     fresh = Recording.load()
-    async with Replay.serve_recording(clock=ManualClock(), recording=fresh) as replay:
+    clock = ManualClock()
+    async with replaying(clock, fresh, verdict="conflict") as replay:
         assert fresh.at(30).greens == bit(2) | bit(6)
         replay.splice(Overlap(30, 8, 0.6))
         seen = []
         for time_s in (29.9, 30.0, 30.5, 30.6):
+            clock.advance(time_s - replay.kernel.position_s)
+            replay.stand.step()
             replay.advance_to(time_s)
             seen.append(get(replay, (*oids.CHANNEL_STATUS, 4, 1)))
         clean, spliced = bit(2) | bit(6), bit(2) | bit(6) | bit(8)
@@ -104,7 +120,7 @@ async def test_a_spliced_green_shows_on_the_wire_for_as_long_as_it_was_given() -
 
 async def test_a_recording_takes_no_order_but_flash() -> None:
     clock = ManualClock()
-    async with Replay.serve_recording(clock=clock) as replay:
+    async with replaying(clock) as replay:
         for value, flash in ((2, 2), (255, 3), (0, 7)):
             set_to(replay, oids.SYSTEM_PATTERN_CONTROL, value)
             clock.advance(0.5)
@@ -115,7 +131,7 @@ async def test_a_recording_takes_no_order_but_flash() -> None:
 
 async def test_recorded_time_runs_with_the_clock_times_its_speed() -> None:
     clock = ManualClock()
-    async with Replay.serve_recording(clock=clock, speed=5) as replay:
+    async with replaying(clock, speed=5) as replay:
         clock.advance(10)
         replay.stand.step()
         assert replay.kernel.position_s == pytest.approx(50, abs=0.6)

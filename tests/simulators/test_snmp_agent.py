@@ -9,6 +9,7 @@ import pytest
 from simulators.signal_controller import oids
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.snmp_message import GET, V2C, Message, Value, decode, encode
+from tests.referee import wired
 
 pytestmark = pytest.mark.hil
 SILENCE_S = 0.15
@@ -36,7 +37,7 @@ class Poller(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def junction() -> AsyncIterator[tuple[SignalCabinet, Poller]]:
-    async with SignalCabinet.serve(started=True) as cabinet:
+    async with wired(lambda monitor: SignalCabinet.serve(started=True, monitor=monitor)) as (cabinet, _):
         loop = asyncio.get_running_loop()
         transport, manager = await loop.create_datagram_endpoint(Poller, remote_addr=("127.0.0.1", cabinet.port))
         manager.transport = transport

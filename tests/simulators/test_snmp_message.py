@@ -23,7 +23,7 @@ from simulators.snmp_message import (
     integer,
     octets,
 )
-from tests.simulators.junction import cabinet_by_hand
+from tests.simulators.junction import unjudged_cabinet
 
 # A third-party client's SET of vehicle detector group 1 to 5, captured on the wire.
 GOLDEN = bytes.fromhex(
@@ -60,7 +60,7 @@ def test_noise_is_a_message_or_a_message_error(noise: bytes) -> None:
 @given(st.integers(0, len(GOLDEN) - 1), st.integers(0, 255))
 def test_a_damaged_request_never_breaks_the_agent(place: int, byte: int) -> None:
     damaged = GOLDEN[:place] + bytes([byte]) + GOLDEN[place + 1 :]
-    cabinet_by_hand(communities=Communities("public", "public")).responder.answer(damaged)
+    unjudged_cabinet(communities=Communities("public", "public")).responder.answer(damaged)
 
 
 @pytest.mark.parametrize("length", range(len(GOLDEN)))
@@ -74,7 +74,7 @@ def test_the_captured_set_of_a_third_party_client_is_carried_out() -> None:
     assert (message.version, message.community, message.kind) == (V1, b"public", SET)
     assert message.varbinds == (((*ASC, 2, 12, 1, 2, 1), integer(5)),)
     assert encode(message) == GOLDEN
-    cabinet = cabinet_by_hand(communities=Communities("public", "public"))
+    cabinet = unjudged_cabinet(communities=Communities("public", "public"))
     answer = cabinet.responder.answer(GOLDEN)
     assert answer is not None
     assert decode(answer).status == 0
