@@ -14,15 +14,12 @@ from agent.wire.receiving import Fate, Inbound
 from agent.wire.sealing import open_ack, open_batch, open_birth, open_state, seal_message
 from agent.wire.streams import Lanes, Outbound, Pacer, Unmoved, gap_of
 from agent.wire.topics import Topic, down, fleet_state, up
+from tests.sync_keys import AGENTS, ALICE, DIRECTOR, KEYS
 from tests.sync_world import World
-from tests.wire.party import CITY, GATEWAY, OTHER_GATEWAY, ring, signer
+from tests.wire.party import CITY
 
 STREAMS = ("alarm", "state", "tele", "audit")
-GATEWAYS = (GATEWAY, OTHER_GATEWAY)
 CITY_ID = CityId(CITY)
-KEYS = ring(*GATEWAYS)
-DIRECTOR, ALICE = signer("director/1"), signer("alice/1")
-AGENTS = {gateway: signer(f"{gateway}/agent/1") for gateway in GATEWAYS}
 COMMAND_LIFE_MS = 20_000
 HEARTBEAT_MS = 10_000
 NEVER_DURABLE = -1

@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.ledger.ledger import TAIL_LINKS
-from tests.sync_parties import GATEWAYS, STREAMS, Gateway, Room
+from tests.sync_keys import GATEWAYS
+from tests.sync_parties import STREAMS, Gateway, Room
 from tests.sync_trouble import trouble
 from tests.sync_world import Weather, World
 
@@ -85,10 +87,9 @@ class Summary:
 
 def check(world: World) -> None:
     """Each record once and in order; numbers whole; no command twice."""
-    seed = world.seed
-    assert len(world.executed) == len(set(world.executed)), f"seed {seed}: a command was carried out twice"
+    assert len(world.executed) == len(set(world.executed)), "a command was carried out twice"
     for gateway, stream in itertools.product(world.gateways.values(), STREAMS):
-        where = f"seed {seed}: {gateway.name} {stream}"
+        where = f"{gateway.name} {stream}"
         keys = sorted(key for key in world.store.links if key[:2] == (gateway.name, stream))
         values = [value for key in keys for value in world.store.links[key][1]]
         produced = gateway.produced[stream]
@@ -109,7 +110,7 @@ def check(world: World) -> None:
 
 
 def simulate(seed: int, folder: Path, trouble_ms: int = TROUBLE_MS) -> World:
-    """One run; raises AssertionError with the seed if a promise is broken."""
+    """One run; raises AssertionError if a promise is broken."""
     world = World(seed)
     world.managers += (Room(world, 0), Room(world, 1))
     for name in GATEWAYS:
@@ -133,7 +134,7 @@ def simulate(seed: int, folder: Path, trouble_ms: int = TROUBLE_MS) -> World:
 
     world.run_until(end_ms + QUIET_MS_MAX, is_done)
     left = {name: each.backlog for name, each in world.gateways.items()}
-    assert is_done(), f"seed {seed}: after {QUIET_MS_MAX} ms of quiet the backlog is {left}"
+    assert is_done(), f"after {QUIET_MS_MAX} ms of quiet the backlog is {left}"
     check(world)
     for gateway in world.gateways.values():
         gateway.ledger.close()
@@ -159,10 +160,23 @@ def _keep_busy(world: World, end_ms: int) -> None:
     command()
 
 
+class BrokenPromiseError(AssertionError):
+    """A seed found something, be it only an exception; says how to see it again."""
+
+
 def run(seed: int, trouble_ms: int = TROUBLE_MS) -> Summary:
-    """Simulate one seed in a folder of its own; raises AssertionError with the seed if a promise is broken."""
+    """Simulate one seed in a folder of its own.
+
+    Raises:
+        BrokenPromiseError: whatever went wrong, with the command that replays it.
+    """
     with tempfile.TemporaryDirectory(prefix="armsim-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        world = simulate(seed, Path(folder), trouble_ms)
+        try:
+            world = simulate(seed, Path(folder), trouble_ms)
+        except Exception as error:
+            more = "" if trouble_ms == TROUBLE_MS else f' ARGS="--trouble-s {trouble_ms / 1000:g}"'
+            told = f"{type(error).__name__}: {error}"
+            raise BrokenPromiseError(f"seed {seed}: {told}\nreplay it with: make sim SEED={seed}{more}") from error
     return Summary.of(world, world.clock.now_ms())
 
 
@@ -181,23 +195,30 @@ def _each(seeds: Iterable[int], trouble_ms: int, jobs: int) -> Iterator[Summary]
 
 def main() -> int:
     """Run seeds until one fails."""
-    parser = argparse.ArgumentParser(description="Simulate the synchronisation in virtual time.")
+    parser = argparse.ArgumentParser(
+        description="Simulate the synchronisation in virtual time.",
+        epilog="example: python -m tests.sync_simulation --seed 1 --runs 200; a seed that fails says how to replay it",
+    )
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--runs", type=int, default=1, help="how many seeds")
     parser.add_argument("--trouble-s", type=float, default=TROUBLE_MS / 1000, help="how long things go wrong in each")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     asked = parser.parse_args()
+    if min(asked.runs, asked.jobs, asked.trouble_s) <= 0:
+        parser.error("--runs, --jobs and --trouble-s must be more than 0")
     total, began_s = Summary(), time.monotonic()
     seeds = range(asked.seed, asked.seed + asked.runs)
+    which = f"seeds {seeds[0]} to {seeds[-1]}, each" if asked.runs > 1 else f"seed {asked.seed},"
+    print(f"{which} with {asked.trouble_s:g} s of trouble", flush=True)
     try:
         with _progress(asked.runs) as advance:
             for each in _each(seeds, round(asked.trouble_s * 1000), min(asked.jobs, asked.runs)):
                 total.add(each)
                 advance()
-    except AssertionError as error:
-        print(f"FAILED: {error}\nafter {total.seeds} good seeds; make sim SEED=n replays one", file=sys.stderr)
+    except BrokenPromiseError as error:
         if asked.runs == 1:
-            raise
+            traceback.print_exception(error.__cause__)
+        print(f"FAILED after {total.seeds} good seeds: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"stopped after {total}", file=sys.stderr)

@@ -4,7 +4,8 @@ from agent.model.identity import GatewayId
 from agent.wire.messages import SCHEMA, Ack, FleetState, StreamHead
 from agent.wire.sealing import seal_message
 from agent.wire.topics import down, fleet_state, parse
-from tests.sync_parties import CITY_ID, DIRECTOR, GATEWAYS, STREAMS, Gateway
+from tests.sync_keys import DIRECTOR, GATEWAYS
+from tests.sync_parties import CITY_ID, STREAMS, Gateway
 from tests.sync_world import STRANGER, Weather, World
 from tests.wire.party import signer
 

@@ -71,7 +71,6 @@ class World:
     """Virtual time, the two brokers, and who listens."""
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
         self.dice = random.Random(seed)
         self.clock = HandClock()
         self.weather = Weather.of(self.dice)
@@ -150,4 +149,4 @@ class World:
             return
         self.tally.delivered += 1
         is_believed = receive(broker, parse(topic), payload)
-        assert not (is_forged and is_believed), f"seed {self.seed}: {name} believed a forged message on {topic}"
+        assert not (is_forged and is_believed), f"{name} believed a forged message on {topic}"
