@@ -89,7 +89,9 @@ def test_the_report_has_the_same_digest_each_time(type_: Type, site: Path) -> No
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["gw-darcy", "gw-liberation", pytest.param("gw-republique", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["gw-darcy", "gw-liberation", pytest.param("gw-republique", marks=(pytest.mark.slow, pytest.mark.no_cover))]
+)
 def test_the_examples_are_in_order(type_: Type, name: str) -> None:
     said = type_("commission check", str(SITES / f"{name}.toml"))
     assert (said.exit, said.err) == (0, "")
@@ -99,6 +101,7 @@ def test_the_examples_are_in_order(type_: Type, name: str) -> None:
         assert "P5 every stage within 120 s: the slowest after 14 s" in said.out
 
 
+@pytest.mark.no_cover
 def test_the_recorded_junction_abroad_is_not_signed_here(type_: Type) -> None:
     said = type_("commission check", str(SITES / "gw-1136.toml"))
     assert said.exit == 4

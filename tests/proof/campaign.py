@@ -5,6 +5,7 @@ A campaign is a row of chunks. Chunk n of seed s is always the same, wherever an
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from time import perf_counter
 from typing import Any
@@ -44,10 +45,18 @@ def seed_of(seed: int, chunk: int) -> int:
     return seed * 1_000_003 + chunk
 
 
+@lru_cache(1)
+def _drawn(seed: int) -> tuple[Pools, Any]:
+    """What a chunk draws from, and the generator's state after making it: the first chunk is asked for again and again."""
+    random = Random(seed)
+    return pools(random), random.getstate()
+
+
 def run_chunk(seed: int, chunk: int, cases: int = CHUNK_CASES) -> Tally:
     """Judge the cases of one chunk; stop at its first fault, which is told so that it can be replayed."""
-    random, tally = Random(seed_of(seed, chunk)), Tally()
-    drawn = pools(random)
+    random, tally = Random(), Tally()
+    drawn, state = _drawn(seed_of(seed, chunk))
+    random.setstate(state)
     for number in range(cases):
         fault = _one(random, drawn, tally, again=number % AGAIN_EVERY == 0)
         tally.cases += 1

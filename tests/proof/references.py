@@ -1,7 +1,7 @@
 """The reference junctions, small enough to be searched to the end, and how each is searched."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 
 from agent.model.equipment import GroupKind, Junction, Position
@@ -102,8 +102,9 @@ LAWFUL: Mapping[str, Callable[[frozenset[str]], Lawful]] = {
 }
 
 
+@cache
 def lawful(name: str) -> Sought:
-    """Every command each second, and the street may want anything."""
+    """Every command each second, and the street may want anything. Searched once: more than one test asks."""
     return LAWFUL[name](frozenset()).search(f"{name}, lawful")
 
 

@@ -1,14 +1,17 @@
 """The reference junctions, searched to the end. The counts are exact: a state more or less is a change of behaviour."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.safety import observer
 from agent.safety.observer import Reaction
-from tests.proof.references import LAWFUL, SEARCHES, hostile
+from tests.proof.references import LAWFUL, SEARCHES, hostile, lawful
 from tests.test_docs import tables
 
+LAWFUL_ONCE = pytest.mark.xdist_group("lawful searches")
 STATES_AND_TRANSITIONS = {
     "lawful 4-group crossing": (3_844, 40_348),
     "lawful pedestrian and bus": (964, 8_066),
@@ -22,15 +25,28 @@ STATES_AND_TRANSITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+TRACED = {"lawful pedestrian and bus", "lying pedestrian and bus"}
+"""The small ones: tracing costs a search three times its time."""
+
+
+def searches() -> Iterator[Any]:
+    """Each search; the lawful ones with the tests that ask for them again, on one worker."""
+    for name in SEARCHES:
+        marks = [] if name in TRACED else [pytest.mark.no_cover]
+        yield pytest.param(name, marks=[*marks, LAWFUL_ONCE] if name.startswith("lawful") else marks)
+
+
+@pytest.mark.parametrize("name", [*searches()])
 def test_every_property_holds_in_every_state(name: str) -> None:
     sought = SEARCHES[name]()
     assert sought.broken == "", str(sought)
     assert (sought.states, sought.transitions) == STATES_AND_TRANSITIONS[name]
 
 
+@pytest.mark.no_cover
+@LAWFUL_ONCE
 def test_every_plan_is_served_within_two_minutes() -> None:
-    assert [LAWFUL[name](frozenset()).search(name).served_s_max for name in LAWFUL] == [17, 18, 12]
+    assert [lawful(name).served_s_max for name in LAWFUL] == [17, 18, 12]
 
 
 @pytest.mark.parametrize("name", LAWFUL)
@@ -54,10 +70,12 @@ def test_an_interlock_or_a_rule_left_out_is_found(name: str, left_out: set[str],
     assert sought.trace
 
 
+@pytest.mark.no_cover
+@LAWFUL_ONCE
 @pytest.mark.parametrize("name", LAWFUL)
 def test_to_look_at_the_aspects_too_changes_nothing_where_intergreens_are_kept(name: str) -> None:
     """The one interlock that is not found missing: a group that is not red has not been red for its intergreen."""
-    complete, thinned = (LAWFUL[name](frozenset(without)).search(name) for without in ((), ("aspects",)))
+    complete, thinned = lawful(name), LAWFUL[name](frozenset({"aspects"})).search(name)
     assert (complete.states, complete.transitions) == (thinned.states, thinned.transitions)
     assert not thinned.broken
 
@@ -75,6 +93,7 @@ def test_with_lying_lights_a_rule_left_out_is_found(left_out: str, found: str) -
     assert hostile("pedestrian and bus", frozenset({left_out})).broken == found
 
 
+@pytest.mark.no_cover
 def test_a_reset_in_sight_of_the_fault_takes_two_rules_left_out() -> None:
     """Ten seconds without a fault and no fault now: here, where every second brings a sample, the first implies the other."""
     assert hostile("pedestrian and bus", frozenset({"conflict_is_gone"})).broken == ""

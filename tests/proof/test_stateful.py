@@ -223,6 +223,7 @@ def test_whatever_happens_in_whatever_order_the_promises_hold() -> None:
     run_state_machine_as_test(Town, settings=QUICK)
 
 
+@pytest.mark.no_cover
 def test_a_command_that_is_counted_late_needs_a_foreseeable_nonce_too_to_be_carried_out_twice() -> None:
     """Counter and nonce each suffice against a replay; only without both is one carried out again."""
     late, both = (type("Town", (Town,), {"kind": kind}) for kind in (CountsLate, CountsLateAndGuessed))
@@ -231,6 +232,7 @@ def test_a_command_that_is_counted_late_needs_a_foreseeable_nonce_too_to_be_carr
         run_state_machine_as_test(both, settings=PLANTED)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", [LosesLatch, HoldsOn, ForgetsFlash])
 def test_a_planted_fault_is_found(kind: type[Cabinet]) -> None:
     town = type("Town", (Town,), {"kind": kind})

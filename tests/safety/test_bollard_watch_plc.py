@@ -97,6 +97,7 @@ polls = st.lists(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     deeds=deeds,

@@ -24,6 +24,7 @@ ELSEWHERE = {"LR-07"}
 """Refused by other doors than ``judge``."""
 
 
+@pytest.mark.no_cover
 def test_a_hundred_thousand_adversarial_cases_are_approved_exactly_when_no_promise_breaks() -> None:
     total = Tally()
     for chunk in range(max(1, CASES // CHUNK_CASES)):
@@ -44,7 +45,7 @@ def refusable() -> set[str]:
 
 
 def test_a_chunk_is_the_same_whenever_it_runs() -> None:
-    first, again, other = (run_chunk(SEED, chunk, 500) for chunk in (3, 3, 4))
+    first, other, again = (run_chunk(SEED, chunk, 500) for chunk in (3, 4, 3))
     assert (first.approved, first.refused) == (again.approved, again.refused)
     assert (first.approved, first.refused) != (other.approved, other.refused)
 
@@ -54,6 +55,7 @@ def each_rule() -> Iterator[tuple[Key, str]]:
         yield from ((key, rule.__name__) for rule in rules_of(key))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("key", "name"), [pytest.param(*each, id=f"{each[0][0].__name__}-{each[1]}") for each in each_rule()]
 )

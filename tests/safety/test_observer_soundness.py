@@ -34,6 +34,7 @@ def watched(true: TrueJunction, junction: Junction, random: Random, period_ms: i
     return said
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
