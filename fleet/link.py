@@ -31,6 +31,7 @@ from agent.wire.rejections import THROTTLED, Rejections
 from fleet.control_room import ControlRoom, Link, unix_ms
 from fleet.errors import AskError, FolderError
 from fleet.ingest import Arrival
+from fleet.mqtt_client import Client
 
 STATE_S = 10.0
 KEEPALIVE_S = 20
@@ -180,7 +181,7 @@ class FleetLink:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0
         properties.MaximumPacketSize = PACKET_BYTES_MAX
-        client = aiomqtt.Client(
+        client = Client(
             self._broker.host,
             self._broker.port,
             identifier=f"fleet-{self._room.fleet}",

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.wire.messages import EquipmentCard, StreamHead, Value
-from fleet import event_rows, schema
+from fleet import damage, event_rows, schema
 from fleet.answers import EventAnswer, SampleAnswer
 from fleet.engine import open_database, put_rows
 from fleet.errors import FolderError, StoreError
@@ -28,12 +28,20 @@ class Store:
     """The manager's database.
 
     Raises:
-        FolderError: it cannot be opened, or belongs to a newer version.
+        FolderError: it cannot be opened, is damaged, or belongs to a newer version.
     """
 
     def __init__(self, place: Path | str) -> None:
         self.place = place
-        self.engine = open_database(place)
+        self.damage = damage.remembered(place) if isinstance(place, Path) else ""
+        if self.damage:
+            raise FolderError(self.damage)
+        try:
+            self.engine = open_database(place)
+        except FolderError as error:
+            if damage.is_shown_by(error) and isinstance(place, Path):
+                raise FolderError(damage.remember(place, str(error.__cause__ or error))) from error
+            raise
         self.transact(_check_version)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -42,11 +50,13 @@ class Store:
         Raises:
             StoreError: nothing of it was stored.
         """
+        if self.damage:
+            raise StoreError(self.damage)
         try:
             with self.engine.begin() as connection:
                 return work(connection)
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.place}: {error.__cause__ or error}") from error
+            raise self.failure(error) from error
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run one reading.
@@ -58,7 +68,14 @@ class Store:
             with self.engine.connect() as connection:
                 return work(connection)
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.place}: {error.__cause__ or error}") from error
+            raise self.failure(error) from error
+
+    def failure(self, error: SQLAlchemyError) -> StoreError:
+        """What to raise for an error of the database. If that shows damage, nothing is stored in it from now on."""
+        reason = str(error.__cause__ or error)
+        if isinstance(self.place, Path) and damage.is_shown_by(error):
+            self.damage = damage.remember(self.place, reason)
+        return StoreError(self.damage or f"{self.place}: {reason}")
 
     def standing(self) -> Standing:
         """Where everything stands, for the writer."""

@@ -173,6 +173,8 @@ class Writer:
         started_s = time.monotonic()
         now_ms = self._unix_ms()
         try:
+            if self._store.damage:
+                raise StoreError(self._store.damage)
             if self._is_memory_ahead:
                 self._reload()
             if self._fence is not None and not self._fence.term:
@@ -183,7 +185,10 @@ class Writer:
                 self._ingest.take(group, connection, now_ms)
                 if self._fence is not None:  # Last: the row is locked from here to the end.
                     self._fence.check(connection)
-        except (SQLAlchemyError, StoreError) as error:
+        except SQLAlchemyError as error:
+            self._void(self._store.failure(error))
+            return False
+        except StoreError as error:
             self._void(error)
             return False
         self._renewed()
@@ -197,9 +202,9 @@ class Writer:
             self._call(self._told, told)
         return True
 
-    def _void(self, error: SQLAlchemyError | StoreError) -> None:
+    def _void(self, error: StoreError) -> None:
         """Nobody is told "stored". The group is gone from memory; the gateways send it again."""
-        text = str(error.__cause__ or error)
+        text = str(error)
         if isinstance(error, DeposedError):
             self._deposed()
         else:
