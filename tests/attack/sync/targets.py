@@ -41,6 +41,10 @@ from tests.wire import test_blackbox as boxes
 from tests.wire import vectors
 from tests.wire.party import CITY, GATEWAY, OFFICERS, T0_MS, sealed_list
 
+COMMAND = CommandMessage(
+    1, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, vectors.NONCE, 17, T0_MS, T0_MS + 30_000, None, None
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -73,7 +77,7 @@ def targets() -> tuple[Target, ...]:
 def _of_the_wire() -> tuple[Target, ...]:
     up_names = ("birth", "heartbeat", "death", "link-1-samples", "link-2-event", "link-7-gap", "result")
     down_names = ("ack", "fleet-state")
-    command_payload = encode(_command())
+    command_payload = encode(COMMAND)
     key_payload = envelope.parse(envelope.split_set(sealed_list())[0]).payload
     boxes_of = [command_set()[1], sealed_list(), *(data for _, data in sealed(up_names))]
     ups, downs = (tuple(data for _, data in sealed(names)) for names in (up_names, down_names))
@@ -141,9 +145,3 @@ def _of_the_fleet() -> tuple[Target, ...]:
         Target("enrolment code", code, bent, UNBELIEVED, 1, always(feeds.feed_code)),
         Target("control API", bodies, reworded, unread, 3, always(feeds.feed_api)),
     )
-
-
-def _command() -> CommandMessage:
-    return CommandMessage(
-        1, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, vectors.NONCE, 17, T0_MS, T0_MS + 30_000, None, None
-    )  # fmt: skip
