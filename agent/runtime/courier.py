@@ -11,21 +11,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from agent.ledger.errors import LedgerError
 from agent.model.identity import CityId, GatewayId
 from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
 from agent.runtime.backoff import Backoff
+from agent.runtime.carried import Carried
 from agent.runtime.errors import TransportError
 from agent.runtime.mqtt import Broker, Transport, Will
 from agent.runtime.sources import LinkSource
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer
 from agent.wire.leadership import Leadership
-from agent.wire.messages import HEARTBEAT_S, SCHEMA, Birth, Death, Heartbeat, StreamHead
-from agent.wire.rejections import Notice, Rejections
+from agent.wire.messages import HEARTBEAT_S, SCHEMA, Death
+from agent.wire.rejections import Rejections
 from agent.wire.sealing import open_ack, open_state, seal_message
 from agent.wire.streams import Lanes, Outbound, Pacer, Unmoved, Want
 from agent.wire.topics import ROOT, Topic, fleet_state, parse, up
@@ -47,28 +47,6 @@ BACKLOG_BYTES_PER_S = 250_000
 """Half of a poor mobile link (4 Mbit/s): catching up leaves the other half to what happens now."""
 
 _log = logging.getLogger("armoire.courier")
-
-
-class Principal(Protocol):
-    """Whom the courier carries for: the agent."""
-
-    async def birth(self, conn: int, heads: list[StreamHead], floors: list[StreamHead]) -> Birth:
-        """What to say on a new connection."""
-
-    async def heartbeat(self, conn: int, beat: int, heads: list[StreamHead]) -> Heartbeat:
-        """What to say every HEARTBEAT_S."""
-
-    async def command(self, sealed: bytes, topic: str) -> bytes | None:
-        """Have a sealed command judged and carried out; the sealed result, None if nobody is to be answered."""
-
-    async def key_list(self, sealed: bytes) -> None:
-        """A key list arrived; verify it before believing it."""
-
-    async def link_changed(self, text: str, *, is_up: bool) -> None:
-        """The connection came or went. Called on change only."""
-
-    def rejected(self, notice: Notice) -> None:
-        """What was not believed on one topic; at most once a minute for each."""
 
 
 @dataclass(slots=True)
@@ -101,7 +79,7 @@ class Courier:
         signer: Signer,
         ring: Callable[[], KeyRing],
         sources: Sequence[LinkSource],
-        principal: Principal,
+        principal: Carried,
         clock: Clock,
         next_conn: Callable[[], Awaitable[int]],
         *,
@@ -343,6 +321,8 @@ class Courier:
                     self.figures.commands_dropped += 1
             case "down", "keys":
                 await self._principal.key_list(payload)
+            case "down", "desired":
+                await self._principal.desired(topic, payload)
             case _:
                 self.rejections.count("unexpected")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.process.gatekeeper import Gatekeeper
+from agent.runtime.desired import DesiredState
 from agent.runtime.desk import card_of
 from agent.runtime.gatewaykeys import GatewayKeys
 from agent.runtime.guardmirror import GuardMirror
@@ -15,14 +16,14 @@ from agent.wire.errors import TopicError
 from agent.wire.local import OutcomeIs
 from agent.wire.messages import Birth, Heartbeat, IssuerCounter, StreamHead
 from agent.wire.rejections import Notice
-from agent.wire.topics import down, parse
+from agent.wire.topics import Topic, down, parse
 
 SOFTWARE = "armoire 0.1.0"
 GUARD_FRESH_MS = 20_000  # an older nonce of the guard's would be refused there anyway
 
 
 class Principal:
-    """Implements ``agent.runtime.courier.Principal``."""
+    """Implements ``agent.runtime.carried.Carried``."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Principal:
         recorder: Recorder,
         modes: Callable[[], dict[str, str]],
         clock: Clock,
+        desired: DesiredState,
         keys: GatewayKeys,
     ) -> None:
         self._site = site
@@ -43,6 +45,7 @@ class Principal:
         self._journal = journal
         self._recorder = recorder
         self._modes = modes
+        self._desired = desired
         self._clock = clock
         self._keys = keys
         self._command_topic = down(site.city, site.gateway, "cmd")
@@ -65,6 +68,7 @@ class Principal:
             equipment=[card_of(equipment) for equipment in self._site.equipment.values()],
             software=SOFTWARE,
             floors=floors,
+            desired=self._desired.report(),
             key_list=self._keys.version,
         )
 
@@ -80,6 +84,7 @@ class Principal:
             modes=self._modes(),
             heads=heads,
             unsealed=self._recorder.unsealed,
+            desired=self._desired.report(),
             key_list=self._keys.version,
         )
 
@@ -96,6 +101,14 @@ class Principal:
     async def key_list(self, sealed: bytes) -> None:
         """Take a key list over; what is refused is counted and told by whom it is taken."""
         await self._keys.take(sealed)
+
+    async def desired(self, topic: Topic, sealed: bytes) -> None:
+        """Take in a desired state if it is newer.
+
+        Raises:
+            WireError, TrustError: it is not to be believed, or not newer.
+        """
+        self._desired.receive(topic, sealed)
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         """Say in the alarm stream that the connection came or went."""

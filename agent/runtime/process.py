@@ -12,7 +12,7 @@ from agent.model.equipment import Bollard, Equipment, Junction, Meter, Points, S
 from agent.model.identity import EquipmentId
 from agent.model.site import Address, Cabinet, ModbusLink
 from agent.process.client import LocalClient
-from agent.process.clock import Clock
+from agent.process.clock import Clock, host_clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.heldkeys import KEY_LIST, REFUSED, HeldKeys
 from agent.process.liveness import Liveness, notify
@@ -22,6 +22,7 @@ from agent.process.stopping import stop_all
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
 from agent.runtime.daylight import Daylight
+from agent.runtime.desired import DesiredState
 from agent.runtime.desk import Desk
 from agent.runtime.errors import AgentSetupError
 from agent.runtime.executor import AgentExecutor
@@ -92,11 +93,13 @@ class Agent:
         told = (self.guard, self.keys, clock, self.status)
         self.desk = Desk(self._site, self.segments, self._link_of, self.table, router, journal, *told)
         self.server = LocalServer(state / "agent.sock", self.desk.answer, group_of(state))
-        known = (self.recorder, self._modes, clock, self.gateway_keys)
+        place = (state / "desired.sealed", self._site)
+        self.desired = DesiredState(*place, lambda: self.keys.ring, self.segments, self.recorder, clock, self._beat)
+        known = (self.recorder, self._modes, clock, self.desired, self.gateway_keys)
         principal = Principal(self._site, self.gatekeeper, router, self.guard, journal, *known)
         way = (self._carrying if guarded else None, principal, clock, state / "checkpoints")
         self.uplink = Uplink(cabinet, trust.signer, self.keys, journal, *way, tls=state / "tls")
-        self.keys.users.append(lambda _ring: self.uplink.beat())  # The fleet is told at once who goes by which.
+        self.keys.users.append(lambda _ring: self._beat())  # The fleet is told at once who goes by which.
         self.liveness = Liveness()
 
     def _units(self) -> Iterator[UnitPoll]:
@@ -141,6 +144,9 @@ class Agent:
 
     def _note_keys(self, kind: str, text: str) -> None:
         self.recorder.event("alarm" if kind == REFUSED else "audit", kind, "", "", fitting_text(text))
+
+    def _beat(self) -> None:
+        self.uplink.beat()
 
     def _is_fleet_silent(self) -> bool:
         return self.uplink.fleet(self._started_ms) == "silent"
@@ -194,6 +200,8 @@ class Agent:
         figures: dict[str, Value] = {"polls": sum(poll.polls for poll in self.units), KEY_LIST: self.keys.ring.version}
         if self.keys.refused:
             figures["key lists refused"] = self.keys.refused
+        if generation := self.desired.report().generation:
+            figures["desired state"] = f"generation {generation}"
         figures |= self.uplink.figures()
         figures |= {f"rejected {why}": count for why, count in self.gatekeeper.rejected.items()}
         figures |= {f"socket {why}": count for why, count in self.server.rejected.items() if count}
@@ -232,6 +240,7 @@ class Agent:
             yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms), self.uplink.beat)
         yield "gateway's keys", self.gateway_keys.run()
         yield "uplink", self.uplink.run()
+        yield "desired state", self.desired.run()
         yield "watchdog", self._feed_watchdog()
 
     def _expect(self, name: str, deadline_ms: int) -> Callable[[], None]:
@@ -264,7 +273,7 @@ async def run(cabinet: Cabinet, home: Path) -> None:
     Raises:
         AgentSetupError: keys, profiles or journal cannot be used; nothing was sent to any equipment.
     """
-    clock = Clock()
+    clock = host_clock()
     state = home / cabinet.state
     site = cabinet.site
     try:

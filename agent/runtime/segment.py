@@ -71,6 +71,9 @@ class SegmentControl:
         self.spent: Spent = ()
         self._complained: set[str] = set()
         self._disagreed = False
+        self._night_percent: int | None = None
+        self._planned = segment
+        self.night_refusal: Refused | None = None
         self._turn = asyncio.Lock()
 
     def mode(self) -> ModeEntry:
@@ -90,6 +93,32 @@ class SegmentControl:
         """Ask the kernel."""
         return judge(command, self._site, self.observed, self.standing(), self._now_ms())
 
+    @property
+    def is_night_level_desired(self) -> bool:
+        """True while the local plan by night is the one last asked for with ``want_night_level``."""
+        return self._night_percent is not None and self._planned.night_level_percent == self._night_percent
+
+    def want_night_level(self, level_percent: int | None) -> None:
+        """Have another level in the local plan by night, as soon as the kernel lets it; None for the commissioned one.
+
+        It is no override: it has no lease, holds from the next reading on, and every use of it is judged once more.
+        """
+        self._night_percent, self._planned, self.night_refusal = level_percent, self.segment, None
+        if self.observed is not None:
+            self._plan_anew(self.observed)
+
+    def _plan_anew(self, seen: SegmentObserved) -> None:
+        """Judged as by night, whenever it is: a level that must not be used by night is of no use by day."""
+        level_percent = self._night_percent
+        if level_percent is None or self.is_night_level_desired:
+            return
+        verdict = judge(
+            self._plan(level_percent), self._site, replace(seen, dark=True), self.standing(), self._now_ms()
+        )
+        self.night_refusal = verdict if isinstance(verdict, Refused) else None
+        if self.night_refusal is None:
+            self._planned = replace(self.segment, night_level_percent=level_percent)
+
     async def tick(self, seen: SegmentObserved, fleet_lost: bool) -> None:
         """Take a reading and bring the segment where its lease or its plan wants it."""
         async with self._turn:  # bounded: whoever holds it makes a few exchanges, each with its time-out
@@ -99,6 +128,7 @@ class SegmentControl:
             self.observed = seen
             self.fleet_silent = fleet_lost
             self._end_lease(seen)
+            self._plan_anew(seen)
             await self._approach(seen)
 
     def _with_daylight(self, seen: SegmentObserved) -> SegmentObserved:
@@ -160,7 +190,7 @@ class SegmentControl:
     def _wanted(self, seen: SegmentObserved) -> int:
         """LR-07. The manual switch is not asked here: under it the kernel refuses whatever is wanted."""
         floor_percent = self.segment.level_floor_percent if night_or_doubt(seen) else 0
-        wishes = {Rank.PROGRAM: plan_level(self.segment, seen), Rank.SAFETY: floor_percent}
+        wishes = {Rank.PROGRAM: plan_level(self._planned, seen), Rank.SAFETY: floor_percent}
         if (later := self._returning) and (self._now_ms() >= later.until_ms or later.level_percent < floor_percent):
             self._returning = None
         if self.lease is not None:
@@ -211,7 +241,7 @@ class SegmentControl:
         seen = self.observed
         if seen is None:
             return Acted("done", "no override is held; the local plan follows with the first reading", self.state())
-        level_percent = plan_level(self.segment, seen)
+        level_percent = plan_level(self._planned, seen)
         self.target_percent = level_percent
         plan = judge(self._plan(level_percent), self._site, seen, self.standing(), self._now_ms())
         if isinstance(plan, Refused):

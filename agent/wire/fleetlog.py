@@ -23,7 +23,7 @@ from agent.wire.messages import SCHEMA, U32, U63, Hash, Id, Milliseconds, decode
 from agent.wire.sealing import open_batch, open_result
 from agent.wire.trust import KeyRing
 
-LINK, RESULT, KEYS = "link", "result", "keys"
+LINK, RESULT, KEYS, DESIRED = "link", "result", "keys", "desired"
 ASKED, APPROVED, ISSUED = "command.asked", "command.approved", "command.issued"
 RECORD_HEAD = "armoire log proof 1"
 GROWTH_HEAD = "armoire log consistency 1"
@@ -41,10 +41,11 @@ class LogEntry(Struct, array_like=True, frozen=True):
     """One line of the log: that something was accepted or issued, not what it said.
 
     Args:
-        kind: ``link``, ``result``, ``command.asked``, ``command.approved``, ``command.issued`` or ``keys``.
+        kind: ``link``, ``result``, ``command.asked``, ``command.approved``, ``command.issued``, ``keys`` or ``desired``.
         t_ms: Unix time by the manager's clock.
         name: the stream of a link; a command's id; empty for a key list.
-        number: of a link, its ``seq``; of a command, the issuer's counter; of a key list, its version.
+        number: of a link, its ``seq``; of a command, the issuer's counter; of a key list, its version; of a desired
+            state, its generation.
         who: the key that signed, or the person who asked or approved.
         digest: SHA-256 of the envelope, the sealed set or the sealed list; for ``command.asked`` of MessagePack
             ``[gateway, equipment, verb, args]``.

@@ -14,6 +14,8 @@ from agent.wire.errors import MessageError
 SCHEMA = 1
 SAMPLES_PER_BATCH_MAX = 500
 EVENTS_PER_BATCH_MAX = 500
+DESIRED_SETTINGS_MAX = 64
+"""A cabinet has a few segments; each heartbeat says of every line how it stands."""
 HASH_BYTES = 32
 NONCE_BYTES = 16
 
@@ -22,6 +24,7 @@ Kid = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=500)]
 Name = Annotated[str, Meta(min_length=1, max_length=120)]
 Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+Boot = Annotated[bytes, Meta(max_length=16)]
 LogRoot = Annotated[bytes, Meta(max_length=HASH_BYTES)]
 Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -58,6 +61,7 @@ class Batch(Struct, array_like=True, frozen=True):
         clock: ClockQuality.
         names: distinct point names of this batch. points: per sample an index into ``names``.
         dt_ms: per sample, after t0_ms. quality: exceptions to GOOD as (sample index, Quality).
+        boot: names the boot of the host that ``mono_ms`` counts from; empty if it is not told.
     """
 
     schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
@@ -75,6 +79,7 @@ class Batch(Struct, array_like=True, frozen=True):
     quality: Annotated[list[tuple[int, Annotated[int, Meta(ge=0, le=3)]]], Columns]
     values: Annotated[list[Value], Columns]
     events: Annotated[list[Event], Meta(max_length=EVENTS_PER_BATCH_MAX)]
+    boot: Boot = b""
 
 
 class StreamHead(Struct, array_like=True, frozen=True):
@@ -111,6 +116,55 @@ class EquipmentCard(Struct, array_like=True, frozen=True):
     parent: Annotated[str, Meta(max_length=40)]
 
 
+class DesiredSetting(Struct, array_like=True, frozen=True):
+    """One line of a desired state. ``setting`` and ``value`` are open here; whose equipment it is decides what exists."""
+
+    equipment: Id
+    setting: Id
+    value: Value
+
+
+class Desired(Struct, array_like=True, frozen=True):
+    """The whole of what the fleet wants of one gateway until it says otherwise; what is not named is as commissioned.
+
+    Args:
+        generation: rises with every change and never falls, also when either side loses its database.
+    """
+
+    schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
+    gateway: Id
+    generation: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    issued_ms: Milliseconds
+    settings: Annotated[list[DesiredSetting], Meta(max_length=DESIRED_SETTINGS_MAX)]
+
+
+class SettingReport(Struct, array_like=True, frozen=True):
+    """What became of one line.
+
+    Args:
+        status: ``applied``, ``waiting`` (its equipment has not been seen yet) or ``refused``, by ``rule``.
+    """
+
+    equipment: Id
+    setting: Id
+    status: Id
+    rule: Annotated[str, Meta(max_length=10)]
+    reason: Annotated[str, Meta(max_length=200)]
+
+
+class DesiredReport(Struct, array_like=True, frozen=True):
+    """How far a gateway is with its desired state.
+
+    Args:
+        generation: of the document it keeps to; 0 if it has none.
+        hash: digest of that document's envelope; empty if it has none.
+    """
+
+    generation: U63
+    hash: LogRoot
+    settings: Annotated[list[SettingReport], Meta(max_length=DESIRED_SETTINGS_MAX)]
+
+
 class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
     """Said on every connection: who I am, what I have, where my streams stand. Schema 1 of ``up/birth``.
 
@@ -119,6 +173,7 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
         fleet_term, fleet_issued_ms: of the fleet state followed; 0 if none was heard. A manager that lost its database
             learns from it what it must go above.
         key_list: version of the key list that all processes of the gateway hold; 0 if it does not say.
+        desired: None of a gateway that knows no desired state.
     """
 
     gateway: Id
@@ -135,6 +190,7 @@ class Birth(Struct, array_like=True, frozen=True, tag=1, tag_field="schema"):
     fleet_term: U63 = 0
     fleet_issued_ms: Milliseconds = 0
     key_list: U63 = 0
+    desired: DesiredReport | None = None
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema"):
@@ -145,6 +201,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
         unsealed: records that wait in memory because the disk does not take them: changes nobody has been told.
         fleet_term, fleet_issued_ms, key_list: as in ``Birth``.
         log_size, log_root: of the newest checkpoint seen of that fleet's log (``docs/wire.md`` 11); 0 if none was.
+        desired: as in ``Birth``.
     """
 
     gateway: Id
@@ -161,6 +218,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, tag=2, tag_field="schema")
     log_size: U63 = 0
     log_root: LogRoot = b""
     key_list: U63 = 0
+    desired: DesiredReport | None = None
 
 
 class Death(Struct, array_like=True, frozen=True):

@@ -16,6 +16,7 @@ from agent.wire.messages import (
     Batch,
     Birth,
     Death,
+    Desired,
     FleetState,
     Heartbeat,
     Outcome,
@@ -26,7 +27,7 @@ from agent.wire.messages import (
 from agent.wire.topics import Topic
 from agent.wire.trust import KeyRing, Opened
 
-M = TypeVar("M", Ack, Death, Outcome)
+M = TypeVar("M", Ack, Death, Desired, Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,11 @@ def open_ack(ring: KeyRing, data: bytes, topic: Topic, now_ms: int | None) -> Ac
 def open_state(ring: KeyRing, data: bytes, topic: Topic, now_ms: int | None) -> FleetState:
     """Open what arrived on ``fleet/state``."""
     return decode(ring.open(data, topic, "state", now_ms).payload, FleetState)
+
+
+def open_desired(ring: KeyRing, data: bytes, topic: Topic, now_ms: int | None) -> Desired:
+    """Open what arrived on ``down/desired``."""
+    return _open(ring.open(data, topic, "desired", now_ms), topic, Desired)
 
 
 def check_columns(batch: Batch) -> None:

@@ -21,7 +21,7 @@ from agent.wire.messages import SCHEMA, Ack, Birth, Death, FleetState, Heartbeat
 from agent.wire.receiving import Fate, Inbound
 from agent.wire.rejections import Notice
 from agent.wire.sealing import open_batch, open_birth, open_death, seal_message
-from agent.wire.topics import ROOT, down, fleet_state, parse, up
+from agent.wire.topics import ROOT, Topic, down, fleet_state, parse, up
 from tests.wire.party import CITY, GATEWAY, ring, signer
 
 AGENT, DIRECTOR, GUARD = (signer(kid) for kid in (f"{GATEWAY}/agent/1", "director/1", f"{GATEWAY}/guard/1"))
@@ -107,6 +107,7 @@ class House:
     nonces: Nonces = field(default_factory=lambda: Nonces(os.urandom, 0))
     commands: list[bytes] = field(default_factory=list)
     key_lists: list[bytes] = field(default_factory=list)
+    desired_states: list[bytes] = field(default_factory=list)
     changes: list[bool] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     is_free: asyncio.Event = field(default_factory=asyncio.Event)
@@ -128,6 +129,9 @@ class House:
 
     async def key_list(self, sealed: bytes) -> None:
         self.key_lists.append(sealed)
+
+    async def desired(self, topic: Topic, sealed: bytes) -> None:
+        self.desired_states.append(sealed)
 
     async def link_changed(self, text: str, *, is_up: bool) -> None:
         self.changes.append(is_up)

@@ -176,7 +176,8 @@ async def test_garbage_on_every_topic_is_counted_and_stops_nothing(one_port: int
         await fleet.until(lambda: fleet.inbound.head(GATEWAY, "alarm"))
         await fleet.until(lambda: cabinet.courier.rejected.get("topic"))
         assert cabinet.courier.rejected["envelope"] == 21
-        assert cabinet.courier.rejected["unexpected"] == 40
+        assert cabinet.courier.rejected["unexpected"] == 20
+        assert len(cabinet.house.desired_states) == 20
         assert len(cabinet.house.key_lists) == 20
 
 

@@ -37,6 +37,7 @@ OPENERS = {
     "link-2-event": sealing.open_batch,
     "link-7-gap": sealing.open_batch,
     "ack": sealing.open_ack,
+    "desired": sealing.open_desired,
     "fleet-state": sealing.open_state,
     "result": sealing.open_result,
 }

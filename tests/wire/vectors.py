@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agent.ledger.linking import of_events, of_samples, payload_of
+from agent.ledger.linking import Stamp, of_events, of_samples, payload_of
 from agent.model.observation import PointValue, Quality
 from agent.wire.envelope import digest, join_set, parse, split_set
 from agent.wire.keyfile import Signer
@@ -20,12 +20,16 @@ from agent.wire.messages import (
     Birth,
     CommandMessage,
     Death,
+    Desired,
+    DesiredReport,
+    DesiredSetting,
     EquipmentCard,
     Event,
     FleetState,
     Heartbeat,
     IssuerCounter,
     Outcome,
+    SettingReport,
     StreamHead,
     encode,
 )
@@ -40,6 +44,7 @@ AGENT, GUARD, DIRECTOR, ALICE, BRUNO = (
 )
 NONCE = bytes(range(16))
 EPOCH = 1_800_000_000
+BOOT = bytes(range(8))
 
 
 def _vector(name: str, topic: Topic, sealed: bytes, by: Signer) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def _chain() -> list[dict[str, Any]]:
     vectors, head = [], StreamHead("state", EPOCH, 0, NO_HASH)
     for name, content in zip(("link-1-samples", "link-2-event", "link-7-gap"), contents, strict=True):
         before = head if name != "link-7-gap" else StreamHead("state", EPOCH, gap.last - 1, head.hash)
-        sealed = AGENT.seal(payload_of(content, GATEWAY, before, 5_000, 2), topic)
+        sealed = AGENT.seal(payload_of(content, GATEWAY, before, Stamp(5_000, 2, BOOT)), topic)
         vectors.append(_vector(name, topic, sealed, AGENT))
         head = StreamHead("state", EPOCH, before.seq + 1, digest(sealed))
     return vectors
@@ -95,7 +100,7 @@ def _chain() -> list[dict[str, Any]]:
 def make() -> dict[str, Any]:
     """Everything in the file."""
     birth, death, result = (up(CITY, GATEWAY, name) for name in ("birth", "death", "result"))  # type: ignore[arg-type]
-    ack, cmd = (down(CITY, GATEWAY, name) for name in ("ack", "cmd"))  # type: ignore[arg-type]
+    ack, cmd, desired = (down(CITY, GATEWAY, name) for name in ("ack", "cmd", "desired"))  # type: ignore[arg-type]
     state, keys = fleet_state(CITY), key_list_topic(CITY)  # type: ignore[arg-type]
     head, floor = StreamHead("state", EPOCH, 9, bytes(range(32))), StreamHead("state", EPOCH, 2, NO_HASH)
     card = EquipmentCard(
@@ -105,6 +110,8 @@ def make() -> dict[str, Any]:
         SCHEMA, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, NONCE, 17, T0_MS, T0_MS + 30_000,
         "junction-1/flash_status", 2,
     )  # fmt: skip
+    setting = SettingReport("segment-1", "night_level_percent", "applied", "", "")
+    report = DesiredReport(7, bytes(range(32)), [setting])
     outcome = Outcome(
         SCHEMA, "c-1", GATEWAY, "junction-1", "flash", "alice/1", "done", "", "yellow flash observed", "in flash", T0_MS
     )
@@ -113,10 +120,14 @@ def make() -> dict[str, Any]:
             GATEWAY, 42, "Place Darcy", T0_MS, 2, {"agent": NONCE}, [IssuerCounter("alice/1", 17)], [head], [card],
             "armoire 0.1.0", [floor],
         ), AGENT),
-        _one("heartbeat", birth, Heartbeat(GATEWAY, 42, 1, T0_MS, 2, {"agent": NONCE}, {"segment-1": "supervised"}, [head], 0), AGENT),
+        _one("heartbeat", birth, Heartbeat(GATEWAY, 42, 1, T0_MS, 2, {"agent": NONCE}, {"segment-1": "supervised"}, [head], 0,
+            desired=report), AGENT),
         _one("death", death, Death(SCHEMA, GATEWAY, 42), AGENT),
         *_chain(),
         _one("ack", ack, Ack(SCHEMA, GATEWAY, 3, [head], rebirth=False), DIRECTOR),
+        _one("desired", desired, Desired(
+            SCHEMA, GATEWAY, 7, T0_MS, [DesiredSetting("segment-1", "night_level_percent", 60)]
+        ), DIRECTOR),
         _one("fleet-state", state, FleetState(SCHEMA, "control-room", 3, "127.0.0.1", T0_MS, 12, 1), DIRECTOR),
         _one("result", result, outcome, GUARD),
     ]  # fmt: skip
