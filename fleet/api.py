@@ -32,6 +32,7 @@ from fleet.answers import (
 )
 from fleet.broadcast import BROWSERS_MAX, END
 from fleet.control_room import ControlRoom
+from fleet.desired_api import HANDLERS as DESIRED_HANDLERS
 from fleet.enrolment import Enrolments
 from fleet.enrolment_api import HANDLERS as ENROLMENT_HANDLERS
 from fleet.errors import AskError
@@ -247,7 +248,7 @@ def make_app(room: ControlRoom, origins: Origins, joining: Enrolments | None = N
     ]
     handlers: list[ControllerRouterHandler] = [
         district, gateways, one_equipment, history, events, commands, one_command, send, approve, operators, health,
-        metrics, stream, *ENROLMENT_HANDLERS,
+        metrics, stream, *DESIRED_HANDLERS, *ENROLMENT_HANDLERS,
     ]  # fmt: skip
     app = Litestar(
         route_handlers=[*handlers, *static],

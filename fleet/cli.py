@@ -24,6 +24,7 @@ from fleet.page import (
     outcome_sentence,
 )
 from fleet.remote import AnsweredError, Remote, UnreachableError
+from fleet.words import read_arguments
 
 USAGE, REFUSED, FAILED, EXPIRED, UNREACHABLE, INTERRUPTED, UNREAD = 2, 3, 4, 5, 6, 130, 141
 ENDINGS = {"refused": REFUSED, "failed": FAILED, "unknown": FAILED, "expired": EXPIRED}
@@ -44,6 +45,7 @@ app.command("fleet.cli_broker:app", name="broker")
 app.command("fleet.cli_enrolment:app", name="enrolment")
 app.command("fleet.cli_keys:app", name="keys")
 app.command("fleet.cli_audit:app", name="audit")
+app.command("fleet.cli_desired:app", name="desired")
 
 
 @app.command(
@@ -174,13 +176,13 @@ def send(
         "gateway": gateway,
         "equipment": equipment,
         "verb": verb,
-        "args": _arguments(args),
+        "args": read_arguments(args),
         "operator": operator,
         "dry_run": dry_run,
         "wait_s": wait_s,
     }
     if expect:
-        [(point, value)] = _arguments((expect,)).items()
+        [(point, value)] = read_arguments((expect,)).items()
         body["expect"] = {"point": point, "value": value}
     return _outcome(Remote(url).post("/api/commands", body), json=json)
 
@@ -218,23 +220,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return ended
-
-
-def _arguments(words: Sequence[str]) -> dict[str, object]:
-    """``level_percent=60`` as a number, ``on=true`` as true, the rest as text."""
-    arguments: dict[str, object] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise AnsweredError(400, f"expected name=value, found {word!r}; nothing was sent")
-        try:
-            value = msgspec.json.decode(text, type=bool | int | float | str | None)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            value = text
-        except UnicodeEncodeError as error:
-            raise AnsweredError(400, f"{word!r} is not UTF-8 text; nothing was sent") from error
-        arguments[name] = value
-    return arguments
 
 
 def _outcome(answer: Any, *, json: bool) -> int:

@@ -31,6 +31,7 @@ from fleet.broadcast import Broadcast
 from fleet.changes import Change
 from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
+from fleet.desired import DesiredStates
 from fleet.errors import AskError, StoreError
 from fleet.folder import Trust
 from fleet.ingest import Ingest
@@ -109,6 +110,7 @@ class ControlRoom:
         self.commands.refusal = self.leading.refusal
         whose = Whose(self.city, opened.log, trust.director)
         self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self.notices.record)
+        self.desired = DesiredStates(self, unix_ms)
         self.key_lists = KeysInForce(trust_folder, self)
         self.links: list[Link] = [Link()]
         self.metrics = Metrics(partial(figures.read, self))
@@ -142,6 +144,7 @@ class ControlRoom:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.leading.run())
                 tasks.create_task(self._reread())
+                tasks.create_task(self.desired.run())
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())
                 tasks.create_task(self._watch())
@@ -308,6 +311,7 @@ class ControlRoom:
                 self.terms.told(message, is_leading=self.leading.is_leading)
                 if self.leading.is_leading and message.fleet_term in (0, self.term):  # Else it speaks of another's log.
                     self.checkpoints.note_told(message)
+                self.desired.told(message)
             case changes.AckDue(gateway, sealed):
                 if self.leading.is_leading:
                     self.send(gateway, "ack", sealed)

@@ -177,6 +177,18 @@ command_expectations = Table(
     Column("value", Text, nullable=False),
 )
 
+desired = Table(
+    "desired",
+    metadata,
+    Column("gateway", _ID, primary_key=True),
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    Column("operator", String(80), nullable=False),
+    Column("t_ms", BigInteger, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 results = Table(
     "results",
     metadata,

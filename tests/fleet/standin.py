@@ -23,6 +23,7 @@ from agent.wire.messages import (
     Birth,
     CommandMessage,
     Death,
+    DesiredReport,
     EquipmentCard,
     Event,
     Heartbeat,
@@ -62,6 +63,7 @@ class StandIn:
     links: dict[str, list[Link]] = field(default_factory=dict)
     nonces: dict[str, bytes] = field(default_factory=lambda: {"agent": os.urandom(16), "guard": os.urandom(16)})
     followed: tuple[int, int] = (0, 0)
+    desired: DesiredReport | None = None
     modes: dict[str, str] = field(default_factory=lambda: {"segment-1": "supervised", "junction-1": "supervised"})
 
     def topic(self, message_class: str) -> Topic:
@@ -87,6 +89,7 @@ class StandIn:
             floors=list(floors),
             fleet_term=self.followed[0],
             fleet_issued_ms=self.followed[1],
+            desired=self.desired,
         )
         return self.say("birth", message)
 
@@ -94,8 +97,9 @@ class StandIn:
         self.beat += 1
         heads = [self.head(stream) for stream in self.links]
         message = Heartbeat(
-            self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes, heads, unsealed, *self.followed
-        )
+            self.id, self.conn, self.beat, unix_ms(), 2, self.nonces, self.modes, heads, unsealed, *self.followed,
+            desired=self.desired,
+        )  # fmt: skip
         return self.say("birth", message)
 
     def death(self) -> tuple[str, bytes]:
@@ -185,6 +189,7 @@ class LiveGateway:
     answer: Answering = lambda _command: ("done", "", "as asked")
     acks: list[Ack] = field(default_factory=list)
     key_lists: list[bytes] = field(default_factory=list)
+    desired_states: list[bytes] = field(default_factory=list)
     commands: list[CommandMessage] = field(default_factory=list)
     outbound: dict[str, Outbound] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -263,6 +268,8 @@ class LiveGateway:
                 self._acknowledged(sealing.open_ack(self.ring, data, topic, unix_ms()))
             elif topic.message_class == "keys":
                 self.key_lists.append(data)
+            elif topic.message_class == "desired":
+                self.desired_states.append(data)
             elif topic.message_class == "cmd":
                 await self._command(data, topic)
 
