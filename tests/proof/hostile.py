@@ -112,7 +112,8 @@ class Hostile:
         self._numbers: dict[tuple[object, ...], int] = {}
         self._memories: list[JunctionMemory] = []
         self._watched: dict[tuple[int, Shown, int, int], tuple[int, tuple[Trip, ...]]] = {}
-        self._seen: dict[tuple[Life, Shown, Event], tuple[int, str]] = {}
+        self._seen: dict[tuple[int, Shown], dict[str, tuple[int, str]]] = {}
+        self._times_forgotten: dict[int, int] = {}
         self._contradicts: dict[tuple[Shown, int], bool] = {}
         self._refreshes: dict[tuple[int, int], bool] = {}
         self.events = tuple(self._events())
@@ -156,10 +157,15 @@ class Hostile:
         yield from self._without_time(life)
         for inner, mode in self._second(life):
             light = shown(self.junction, self.controller.lights(inner)) if mode == NORMAL else (0, 0)
+            around = replace(life, inner=0, mode=mode)
+            known = self._seen.setdefault((self.packed(around), light), {})
             for event in self.events:
                 if event.is_lost and life.gap >= USUAL_GAP + self.lost_max:
                     continue
-                after, broken = self._sampled(replace(life, inner=0, mode=mode), light, event)
+                if event.words not in known:  # Most lights have been seen before.
+                    seen, broken = self._samples(around, light, event)
+                    known[event.words] = self.packed(seen), broken
+                after, broken = known[event.words]
                 yield event.words, inner * AROUND + after, broken
 
     def _without_time(self, life: Life) -> Iterator[Step]:
@@ -235,15 +241,8 @@ class Hostile:
             inners = (inner for wish in wishes for inner in self.controller.moves(life.inner, wish))
             yield from dict.fromkeys((inner, NORMAL) for inner in inners)
 
-    def _sampled(self, life: Life, true: Shown, event: Event) -> tuple[int, str]:
-        """All that changes around the controller; most lights have been seen before, so it is looked up."""
-        key = (life, true, event)
-        if key not in self._seen:
-            after, broken = self._samples(life, true, event)
-            self._seen[key] = self.packed(after), broken
-        return self._seen[key]
-
     def _samples(self, life: Life, true: Shown, event: Event) -> tuple[Life, str]:
+        """All that changes around the controller."""
         if event.is_lost:
             return replace(life, gap=max(life.gap, USUAL_GAP) + 1), ""
         lie = ((true[0] | event.green) & ~event.hidden, true[1] & ~event.hidden & ~event.green)
@@ -260,7 +259,7 @@ class Hostile:
         """One sample: what the observer says, what is done about it, and what should have been."""
         number, trips = self._watch(life.memory, light, life.mode, gap_ms)
         if not self.knows_times or life.latched or any(trip.response >= Response.RELEASE_AND_LATCH for trip in trips):
-            number = self._number(latched_memory(self._memories[number]))
+            number = self._timeless(number)
         wrong = self._is_contradiction(light, life.mode)
         latch = self._latch(asked=life.asked) if life.latched else None
         reaction = react(trips, Standing(latch=latch), NOW_MS, 0)
@@ -303,6 +302,11 @@ class Hostile:
             after, trips = watch(self._memories[memory], seen, self.junction)
             self._watched[key] = self._number(counted_back(after, gap_ms, self.junction)), trips
         return self._watched[key]
+
+    def _timeless(self, number: int) -> int:
+        if number not in self._times_forgotten:
+            self._times_forgotten[number] = self._number(latched_memory(self._memories[number]))
+        return self._times_forgotten[number]
 
     def _reds(self, light: Shown) -> int:
         return sum(group.bit for group in self.junction.groups) & ~(light[0] | light[1])
