@@ -14,7 +14,8 @@ from agent.model.equipment import Junction
 from agent.model.identity import EquipmentId
 from agent.model.observation import ClockQuality
 from agent.model.site import Site
-from agent.process.clock import BUILD_FLOOR_MS, Clock
+from agent.process.clock import Clock
+from agent.process.timescale import BUILD_FLOOR_MS
 from agent.safety.budget import BUDGET_WINDOW_MS
 from agent.wire.local import LogEntry
 
@@ -44,7 +45,8 @@ def _is_whole(entries: list[LogEntry], clock: Clock) -> bool:
     if len(entries) < LOG_WHOLE:
         return True
     age_ms = clock.unix_ms() - entries[0].t_ms
-    return clock.quality() is not ClockQuality.UNKNOWN and age_ms >= BUDGET_WINDOW_MS
+    is_dated = entries[0].t_ms >= BUILD_FLOOR_MS
+    return is_dated and clock.quality() is not ClockQuality.UNKNOWN and age_ms >= BUDGET_WINDOW_MS
 
 
 def _asked(entries: list[LogEntry], clock: Clock, now_ms: int) -> Iterator[tuple[int, EquipmentId]]:

@@ -22,7 +22,7 @@ from agent.ledger.ledger import Ledger
 from agent.model.equipment import Bollard, Junction
 from agent.model.identity import EquipmentId
 from agent.model.site import Address, Cabinet, ModbusLink, Realtime, SnmpLink
-from agent.process.clock import Clock
+from agent.process.clock import Clock, host_clock
 from agent.process.gatekeeper import Gatekeeper
 from agent.process.heldkeys import KEY_LIST, HeldKeys
 from agent.process.liveness import Liveness, notify, watchdog_period_s
@@ -249,7 +249,7 @@ async def run(cabinet: Cabinet, home: Path) -> None:
         GuardSetupError: keys, profiles or ledger cannot be used; nothing was sent to any equipment.
     """
     try:
-        guard = Guard(cabinet, home, Clock())
+        guard = Guard(cabinet, home, host_clock())
         await guard.run()
     except (ProfileError, LedgerError) as error:
         raise GuardSetupError(str(error)) from error

@@ -10,14 +10,14 @@ import sqlite3
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from agent.ledger import tables
 from agent.ledger.errors import LedgerBusyError, LedgerError
-from agent.ledger.linking import batch_of, entry_of
+from agent.ledger.linking import newest_entries
 from agent.ledger.tables import Page
 from agent.wire.errors import WireError
 from agent.wire.local import LogEntry
@@ -57,15 +57,8 @@ class LedgerAtRest:
         """
 
         def read(database: sqlite3.Connection) -> list[LogEntry]:
-            entries: list[LogEntry] = []
-            for found, sealed in tables.newest_event_links(database, LINKS_SCANNED_MAX):
-                if found == stream and len(entries) < limit:
-                    entries += (
-                        each
-                        for each in _newest_first(stream, sealed)
-                        if equipment in ("", each.equipment) and each.t_ms >= since_ms
-                    )
-            return entries[:limit][::-1]
+            links = tables.newest_event_links(database, LINKS_SCANNED_MAX)
+            return newest_entries((each for each in links if each[0] == stream), equipment, since_ms, limit)
 
         return self._read(read)
 
@@ -119,8 +112,3 @@ class LedgerAtRest:
 
 class _UnopenableError(LedgerError):
     """SQLite cannot make the side files it needs."""
-
-
-def _newest_first(stream: str, sealed: bytes) -> Iterator[LogEntry]:
-    batch = batch_of(sealed)
-    return (entry_of(stream, batch, event) for event in reversed(batch.events))

@@ -20,12 +20,14 @@ from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.linking import (
     PAYLOAD_BYTES_MAX,
     Content,
+    Stamp,
     batch_of,
     content_again,
-    entry_of,
+    newest_entries,
     of_events,
     of_samples,
     payload_of,
+    stamp_of,
 )
 from agent.ledger.recovery import Damage
 from agent.ledger.stamps import Clock
@@ -56,6 +58,7 @@ TAIL_LINKS = 2_000
 QUOTA_BYTES = 64 * 2**20
 """Per stream: some days of a large cabinet's changes; five streams fit beside the system on a 1 GB card."""
 LOG_LINKS_SCANNED_MAX = 4_000
+FLOOR = "floor_ms"
 RAISE_INTERVAL_MS = 60_000
 """Two cabinets with one identity fork each other for ever: not faster than this."""
 
@@ -143,7 +146,8 @@ class Ledger:
         Raises:
             LedgerError: nothing is stored.
         """
-        return self._append(stream, of_samples(samples, self._clock.unix_ms()))
+        stamp = self._stamp()
+        return self._append(stream, of_samples(samples, self._clock.unix_ms(), stamp.mono_ms), stamp)
 
     def append_events(self, stream: str, events: Sequence[Event]) -> StreamHead:
         """Seal events; their ``dt_ms`` counts from now, so 0 is now and -250 a quarter of a second ago.
@@ -151,7 +155,8 @@ class Ledger:
         Raises:
             LedgerError: nothing is stored.
         """
-        return self._append(stream, of_events(events, self._clock.unix_ms()))
+        stamp = self._stamp()  # First: should the time be learnt in between, the link is re-dated, not believed.
+        return self._append(stream, of_events(events, self._clock.unix_ms()), stamp)
 
     def head(self, stream: str) -> StreamHead:
         """The newest link."""
@@ -277,9 +282,19 @@ class Ledger:
                     batch = batch_of(sealed)
                 except WireError:
                     continue  # Damaged: the caller's event says how many links there were.
-                self._append(stream, iter([content_again(batch)]), batch.mono_ms, batch.clock)
+                self._append(stream, iter([content_again(batch)]), stamp_of(batch))
                 count += 1
         return count
+
+    @property
+    def floor_ms(self) -> int:
+        """The newest signed time that was heard and kept; 0 if none was."""
+        return tables.read_number(self._database, FLOOR)
+
+    def raise_floor(self, time_ms: int) -> None:
+        """Keep a signed time; it never falls."""
+        with self.atomic():
+            tables.write_number(self._database, FLOOR, max(time_ms, self.floor_ms))
 
     @property
     def counters(self) -> dict[str, int]:
@@ -316,37 +331,25 @@ class Ledger:
         Args:
             equipment: empty for all.
         """
-        entries: list[LogEntry] = []
-        for stream, sealed in tables.newest_event_links(self._database, LOG_LINKS_SCANNED_MAX):
-            batch = batch_of(sealed)
-            for event in reversed(batch.events):
-                if equipment in ("", event.equipment) and len(entries) < limit:
-                    entries.append(entry_of(stream, batch, event))
-            if len(entries) >= limit:
-                break
-        return entries[::-1]
+        return newest_entries(tables.newest_event_links(self._database, LOG_LINKS_SCANNED_MAX), equipment, 0, limit)
 
-    def _append(
-        self, stream: str, contents: Iterator[Content], mono_ms: int | None = None, clock: int | None = None
-    ) -> StreamHead:
-        mono_ms = self._clock.now_ms() if mono_ms is None else mono_ms
-        clock = int(self._clock.quality()) if clock is None else clock
+    def _append(self, stream: str, contents: Iterator[Content], stamp: Stamp) -> StreamHead:
         with self.atomic():
             for content in contents:
-                self._link(self._stands[stream], content, mono_ms, clock)
+                self._link(self._stands[stream], content, stamp)
             stand = self._stands[stream]
             if stand.bytes > self._quotas[stream]:
                 room.make_room(self._database, stand, self._quotas[stream], self._seal_gap)
             tables.write_stand(self._database, stand)
         return self._stands[stream].head
 
-    def _link(self, stand: Stand, content: Content, mono_ms: int, clock: int) -> None:
-        payload = payload_of(content, self._gateway, stand.head, mono_ms, clock)
+    def _link(self, stand: Stand, content: Content, stamp: Stamp) -> None:
+        payload = payload_of(content, self._gateway, stand.head, stamp)
         if len(payload) > PAYLOAD_BYTES_MAX:
             if content.records < 2:
                 raise UnsealableError(f"one record of {stand.stream} needs {len(payload)} bytes")
             for half in content.halves():
-                self._link(stand, half, mono_ms, clock)
+                self._link(stand, half, stamp)
             return
         sealed = self._signer.seal(payload, self._topics[stand.stream])
         link = Link(stand.seq + 1, envelope.digest(sealed), sealed)
@@ -361,13 +364,19 @@ class Ledger:
             seq = links[-1].seq
 
     def _seal_gap(self, gap: Gap, before: StreamHead) -> bytes:
-        content = Content(self._clock.unix_ms(), [], [], [], [], [], [gap.event()])
-        payload = payload_of(content, self._gateway, before, self._clock.now_ms(), int(self._clock.quality()))
-        return self._signer.seal(payload, self._topics[before.stream])
+        stamp = self._stamp()
+        (content,) = of_events([gap.event()], self._clock.unix_ms())
+        return self._signer.seal(payload_of(content, self._gateway, before, stamp), self._topics[before.stream])
+
+    def _stamp(self) -> Stamp:
+        return Stamp(self._clock.now_ms(), int(self._clock.quality()), self._clock.boot)
 
     def _epoch_above(self, epoch: int) -> int:
-        """Unix seconds where the clock is known: a lost ledger then begins above the epoch it forgot."""
-        is_known = self._clock.quality() is not ClockQuality.UNKNOWN
+        """Unix seconds where the network keeps the clock: a lost ledger then begins above the epoch it forgot.
+
+        By a clock of its own that is years ahead, an epoch would be refused as absurd, and every one behind it too.
+        """
+        is_known = self._clock.quality() >= ClockQuality.NETWORK
         return min(EPOCH_MAX, max(epoch + 1, self._clock.unix_ms() // 1000 if is_known else 0))
 
     def _load(self) -> None:

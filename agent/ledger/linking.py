@@ -3,7 +3,7 @@
 What devices say is cleaned here: a link that the fleet cannot decode would stop its stream for ever.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -31,6 +31,8 @@ PAYLOAD_BYTES_MAX = 60_000
 """Far below an envelope's limit: a link also has to fit into a frame of the local protocol, several at a time."""
 TEXT_LENGTH_MAX = 500
 INTEGER_MAX = 2**63 - 1
+FIRST_DATE_MS = 1_767_225_600_000
+"""2026-01-01. Below it a time is the monotonic clock's: the process did not know better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +72,32 @@ class Content:
         return Content(self.t0_ms, names, points, self.dt_ms[start:end], quality, self.values[start:end], [])
 
 
-def of_samples(samples: Sequence[PointValue], t0_ms: int) -> Iterator[Content]:
-    """Put samples into columns, at most SAMPLES_PER_BATCH_MAX each."""
+def of_samples(samples: Sequence[PointValue], t0_ms: int, mono_ms: int = 0) -> Iterator[Content]:
+    """Put samples into columns, at most SAMPLES_PER_BATCH_MAX each.
+
+    Args:
+        mono_ms: monotonic time at ``t0_ms``.
+    """
     for start in range(0, len(samples), SAMPLES_PER_BATCH_MAX):
         places: dict[str, int] = {}
         content = Content(t0_ms, [], [], [], [], [], [])
         for index, sample in enumerate(samples[start : start + SAMPLES_PER_BATCH_MAX]):
             place = places.setdefault(sample.point, len(places))
             content.points.append(place)
-            content.dt_ms.append(sample.source_ms - t0_ms)
+            content.dt_ms.append(_dt_ms(sample.source_ms, t0_ms, mono_ms))
             if sample.quality is not Quality.GOOD:
                 content.quality.append((index, int(sample.quality)))
             content.values.append(_clean(sample.value))
         content.names.extend(_clean_text(name, 120) for name in places)
         yield content
+
+
+def _dt_ms(source_ms: int, t0_ms: int, mono_ms: int) -> int:
+    """How long before the seal something was read; what was read without knowing the time is dated by monotonic time."""
+    was_known, is_known = source_ms >= FIRST_DATE_MS, t0_ms >= FIRST_DATE_MS
+    if was_known == is_known:
+        return source_ms - t0_ms
+    return 0 if was_known else min(0, source_ms - mono_ms)  # The time was lost meanwhile, or it was learnt.
 
 
 def of_events(events: Sequence[Event], t0_ms: int) -> Iterator[Content]:
@@ -119,11 +133,42 @@ def entry_of(stream: str, batch: Batch, event: Event) -> LogEntry:
     return LogEntry(t_ms, stream, batch.seq, event.kind, event.equipment, event.rule, event.text, event.detail)
 
 
-def payload_of(content: Content, gateway: str, head: StreamHead, mono_ms: int, clock: int) -> bytes:
-    """Encode the link that follows ``head``.
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By which clock the times of a link are.
 
     Args:
-        mono_ms: monotonic time at ``content.t0_ms``. clock: ClockQuality.
+        mono_ms: monotonic time at its ``t0_ms``. clock: ClockQuality. boot: names what ``mono_ms`` counts from.
+    """
+
+    mono_ms: int
+    clock: int
+    boot: bytes
+
+
+def stamp_of(batch: Batch) -> Stamp:
+    """The stamp a link was sealed with."""
+    return Stamp(batch.mono_ms, batch.clock, batch.boot)
+
+
+def newest_entries(links: Iterable[tuple[str, bytes]], equipment: str, since_ms: int, limit: int) -> list[LogEntry]:
+    """The newest events of some links, newest last.
+
+    Args:
+        links: stream and envelope, newest first. equipment: empty for all. since_ms: leaves out what is older.
+    """
+    found: list[LogEntry] = []
+    for stream, sealed in links:
+        batch = batch_of(sealed)
+        entries = (entry_of(stream, batch, event) for event in reversed(batch.events))
+        found += (each for each in entries if equipment in ("", each.equipment) and each.t_ms >= since_ms)
+        if len(found) >= limit:
+            break
+    return found[:limit][::-1]
+
+
+def payload_of(content: Content, gateway: str, head: StreamHead, stamp: Stamp) -> bytes:
+    """Encode the link that follows ``head``.
 
     Raises:
         UnsealableError: the receiver would refuse it.
@@ -136,14 +181,15 @@ def payload_of(content: Content, gateway: str, head: StreamHead, mono_ms: int, c
         seq=head.seq + 1,
         prev=head.hash,
         t0_ms=content.t0_ms,
-        mono_ms=mono_ms,
-        clock=clock,
+        mono_ms=stamp.mono_ms,
+        clock=stamp.clock,
         names=content.names,
         points=content.points,
         dt_ms=content.dt_ms,
         quality=content.quality,
         values=content.values,
         events=content.events,
+        boot=stamp.boot,
     )
     try:
         payload = encode(batch)

@@ -8,6 +8,10 @@ from agent.model.observation import ClockQuality
 class Clock(Protocol):
     """The time of this process; ``agent.process.clock.Clock`` is one."""
 
+    @property
+    def boot(self) -> bytes:
+        """Names the boot that ``now_ms`` counts from."""
+
     def now_ms(self) -> int:
         """Monotonic milliseconds."""
 

@@ -245,6 +245,17 @@ def delete_latch(database: sqlite3.Connection, equipment: EquipmentId) -> None:
     database.execute("DELETE FROM latches WHERE equipment=?", (equipment,))
 
 
+def read_number(database: sqlite3.Connection, name: str) -> int:
+    """A number in ``meta``, 0 if it is not there."""
+    row = database.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def write_number(database: sqlite3.Connection, name: str, value: int) -> None:
+    """Insert or replace a number in ``meta``."""
+    database.execute("INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)", (name, value))
+
+
 def raise_number(database: sqlite3.Connection, name: str) -> int:
     """Add one to a number in ``meta`` and return it."""
     row = database.execute(

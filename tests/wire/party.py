@@ -73,6 +73,7 @@ class HandClock:
     mono_ms: int = 1_000
     wall_ms: int = T0_MS
     known: ClockQuality = ClockQuality.NETWORK
+    boot: bytes = bytes(8)
 
     def now_ms(self) -> int:
         return self.mono_ms
