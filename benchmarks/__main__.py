@@ -20,7 +20,19 @@ from benchmarks.child import BenchError
 from benchmarks.machine import ROOT, Machine, load, this_machine
 from benchmarks.table import HEADINGS, Table
 
-NAMES = ("idle", "start", "change", "reaction", "polling", "kernel", "envelope", "ledger", "ingest")
+NAMES = (
+    "idle",
+    "start",
+    "change",
+    "reaction",
+    "polling",
+    "kernel",
+    "envelope",
+    "ledger",
+    "ingest",
+    "outage",
+    "long_outage",
+)
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 WIDTH = 160
 """Columns when nobody watches: a table in a file should not be folded."""

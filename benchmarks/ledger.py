@@ -12,6 +12,7 @@ from agent.process.clock import Clock
 from agent.runtime.journal import Journal
 from agent.wire.keyfile import Signer
 from benchmarks.bench import Run
+from benchmarks.child import written_bytes
 from benchmarks.table import Table
 from benchmarks.town import CITY
 
@@ -24,6 +25,8 @@ METHOD = (
     "transaction is on disk (WAL, `synchronous=FULL`). *Journal* is the same ledger behind its writer thread as the agent "
     f"uses it, with {TOGETHER} tasks that each wait for one sample's commit before the next: they share transactions. The "
     "bound is a bare table that stores as many rows, one by one in as many transactions, and signs nothing. "
+    "*Written to disk* is what the kernel counts for this process (`write_bytes`), the log's checkpoint included: the wear of "
+    "a flash memory before its own amplification. "
     "An fsync here costs what this machine's disk says; a gateway's flash memory is slower."
 )
 
@@ -33,14 +36,17 @@ def measure(run: Run) -> Table:
     table = Table("The journal in the cabinet", METHOD)
     rounds = run.count(5, 2)
     for number, batch in enumerate(BATCHES):
-        ours, bare = [], []
+        ours, bare, wear = [], [], []
         calls = run.count(500, 50)
         for round_ in range(rounds):
             run.advance(f"batches of {batch}", number * rounds + round_, (len(BATCHES) + 1) * rounds)
-            ours.append(_ledger_rate(run.new_folder("l"), batch, calls))
+            rate, written = _ledger_rate(run.new_folder("l"), batch, calls)
+            ours.append(rate)
+            wear.append(written)
             bare.append(_bare_rate(run.new_folder("l"), batch, calls))
         table.add(f"ledger, batches of {batch}", "samples/s", ours)
         table.add(f"bare table, batches of {batch}", "rows/s", bare)
+        table.add(f"ledger, batches of {batch}: written to disk", "B/sample", wear)
         table.add(
             f"ledger : bare table, batches of {batch}",
             "ratio of rates",
@@ -63,13 +69,16 @@ def _signer() -> Signer:
     return Signer.from_seed(f"{GATEWAY}/agent/1", SEED)
 
 
-def _ledger_rate(folder: Path, batch: int, calls: int) -> float:
+def _ledger_rate(folder: Path, batch: int, calls: int) -> tuple[float, float]:
+    """Samples a second, and bytes written to disk for each."""
     samples = _samples(batch)
+    before = written_bytes()
     with closing(Ledger(folder / "l.db", _signer(), CITY, GATEWAY, ("audit", "tele"), Clock())) as ledger:
         began_s = time.perf_counter()
         for _ in range(calls):
             ledger.append_samples("tele", samples)
-        return calls * batch / (time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+    return calls * batch / took_s, (written_bytes() - before) / (calls * batch)
 
 
 def _bare_rate(folder: Path, batch: int, calls: int) -> float:
