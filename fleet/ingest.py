@@ -26,6 +26,7 @@ from fleet.changes import Change
 from fleet.command_rows import Conclusion
 from fleet.rows import Rows
 from fleet.standing import Known, Standing
+from fleet.tally import Tally
 
 REBIRTH_PERIOD_MS = 10_000
 """At most one request to introduce itself per gateway and 10 s: a request lost is asked again, a deaf one not hammered."""
@@ -49,18 +50,6 @@ class Arrival:
     data: bytes
 
 
-@dataclass(slots=True)
-class Tally:
-    """What ingest has done since the start, for the metrics. Only counts up."""
-
-    batches: int = 0
-    samples: int = 0
-    events: int = 0
-    duplicates: int = 0
-    ahead: int = 0
-    bytes: int = 0
-
-
 class Ingest:
     """Judges messages.
 
@@ -78,6 +67,7 @@ class Ingest:
         self._signer = signer
         self._rejections = Rejections()
         self._quarantined: set[bytes] = set()
+        self._refused: set[bytes] = set()
         self._held: dict[tuple[str, str], str] = {}
         self._told: dict[tuple[str, str], str] = {}
         self._members = _gateways_of(ring)
@@ -100,6 +90,13 @@ class Ingest:
         """Believe another key list from now on."""
         self.ring = ring
         self._members = _gateways_of(ring)
+
+    def refuse(self, arrival: Arrival) -> bool:
+        """Judge these bytes as malformed from now on, whatever is in them; False if they were already."""
+        key = digest(arrival.data)
+        is_new = key not in self._refused
+        self._refused.add(key)
+        return is_new
 
     def take(self, arrivals: Iterable[Arrival], connection: Connection, now_ms: int) -> None:
         """Judge some messages and write what they bring into the open transaction."""
@@ -148,6 +145,8 @@ class Ingest:
             if topic.gateway not in self._members:
                 raise CapabilityError(f"no gateway {topic.gateway} in key list {self.ring.version}")
             gateway, place = topic.gateway, arrival.topic
+            if self._refused and digest(arrival.data) in self._refused:
+                raise MessageError("the database will not have it")
             if not self._rejections.may_judge(place, now_ms):
                 self._count(gateway, THROTTLED, f"{place}: too much that was not believed", now_ms)
             elif topic.message_class in STREAMS:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from fleet.changes import AckDue, Change, Happened, Reread
 from fleet.errors import StoreError
@@ -185,7 +185,11 @@ class Writer:
                 self._ingest.take(group, connection, now_ms)
                 if self._fence is not None:  # Last: the row is locked from here to the end.
                     self._fence.check(connection)
+        except OverflowError as error:
+            return self._isolate(group, error)
         except SQLAlchemyError as error:
+            if _is_about_content(error):
+                return self._isolate(group, error)
             self._void(self._store.failure(error))
             return False
         except StoreError as error:
@@ -201,6 +205,21 @@ class Writer:
         if told:
             self._call(self._told, told)
         return True
+
+    def _isolate(self, group: list[Arrival], error: Exception) -> bool:
+        """Store a group without the message that the database will not have: it must not stop its neighbours.
+
+        What a decoder lets through and a column does not is our own fault; until it is found the message is refused.
+        """
+        self._is_memory_ahead = True
+        self._ingest.standing.log.rolled_back()
+        if len(group) > 1:
+            middle = len(group) // 2
+            return self._commit(group[:middle]) and self._commit(group[middle:])
+        if not self._ingest.refuse(group[0]):
+            raise error  # It was refused already, so it was not about the message.
+        self._log.error("message.unstorable", topic=group[0].topic, reason=str(error)[:500])
+        return self._commit(group)
 
     def _void(self, error: StoreError) -> None:
         """Nobody is told "stored". The group is gone from memory; the gateways send it again."""
@@ -273,6 +292,13 @@ class Writer:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             self._log.info("loop.closed")  # The process ends; what is committed is committed.
+
+
+def _is_about_content(error: SQLAlchemyError) -> bool:
+    """Whether the database would take the same rows with other values. Two numbers alike are about us, not about them."""
+    if isinstance(error, IntegrityError):
+        return "NOT NULL" in str(error.orig).upper()
+    return isinstance(error, DataError)
 
 
 def _resolve(future: "asyncio.Future[Any]", result: object) -> None:

@@ -1,16 +1,25 @@
 """Bad input: counted by reason, told in events and metrics, judged slowly on the topic it comes on, and no neighbour's loss."""
 
 import time
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wire.rejections import JUDGED_AT_ONCE, JUDGED_PER_S, TELL_PERIOD_MS, THROTTLED, TOPICS_MAX, Rejections
-from fleet import schema
+from fleet import presence, schema
+from fleet.folder import Trust
+from fleet.ingest import Arrival, Ingest
 from fleet.metrics import Figures, Metrics
+from fleet.rows import Rows
+from fleet.standing import Known
+from fleet.store import Store
+from fleet.writer import Writer
 from tests.attack.sync.test_against_fleet import MakeVoice
-from tests.fleet.intake import Bench
+from tests.fleet.intake import CITY, Bench
 from tests.fleet.standin import unix_ms
+from tests.waiting import wait_until
 from tests.wire.party import signer
 
 FORGED = 10_000
@@ -86,3 +95,31 @@ def test_a_million_topics_fill_no_memory() -> None:
         rejections.rejected(f"t/{n}", "topic", "no topic of ours", 0)
     assert len(rejections._places) == TOPICS_MAX
     assert rejections.counts == {"topic": TOPICS_MAX + 500}
+
+
+async def test_a_message_that_the_database_will_not_have_is_left_out_and_its_neighbours_are_stored(
+    tmp_path: Path, trust: Trust, standin: MakeVoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a decoder lets through one day: here, a column that takes no name."""
+    voice, neighbour = standin(), standin("gw-monge")
+    store = Store(tmp_path / "fleet.db")
+    ingest = Ingest(CITY, trust.ring, trust.director, store.standing(), 7)
+    kept = presence.keep
+
+    def keep_badly(known: Known, gateway: str, rows: Rows) -> None:
+        kept(known, gateway, rows)
+        if gateway == "gw-darcy":
+            rows.gateways[gateway] = (*rows.gateways[gateway][:2], None, *rows.gateways[gateway][3:])
+
+    monkeypatch.setattr(presence, "keep", keep_badly)
+    writer = Writer(store, ingest, lambda _changes: None, unix_ms)
+    for n in range(20):
+        writer.arrived(Arrival(*neighbour.samples({"a/b": n})))
+        if n == 7:
+            writer.arrived(Arrival(*voice.birth()))
+    writer.start()
+    await wait_until(lambda: ingest.tally.batches >= 20)
+    await writer.stop()
+    assert (writer.problem, ingest.standing.rejections) == ("", {("gw-darcy", "message"): 1})
+    store.close()
+    assert neighbour.head("state").seq == 20
