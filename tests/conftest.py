@@ -28,6 +28,8 @@ SYSTEM_PROGRAMS = {
     "mbpoll": "mbpoll",
     "chromium": "chromium",
 }
+# Where this is set, every process the tests start would compile everything it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PROGRAM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))  # Debian keeps brokers there
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.console.canned import CONSOLE
 from tests.console.conftest import Console
 
+pytestmark = pytest.mark.xdist_group("modules")
 CONTRAST_MIN = 4.5  # WCAG 2.1 AA, text
 SIGN_CONTRAST_MIN = 3.0  # WCAG 2.1 AA, graphics
 SPLIT_EVERYWHERE = """async (text) => {

@@ -11,7 +11,7 @@ from tests.console import district
 from tests.console.canned import CannedFleet
 from tests.console.conftest import Console
 
-pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("the page")]
 
 LOOP_A = "gw-darcy/bollard-liberte-1"
 COUNT_PIXELS = """async () => {

@@ -9,7 +9,7 @@ from tests.console import district
 from tests.console.canned import CannedFleet
 from tests.console.conftest import Console
 
-pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.hil, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("staleness")]
 
 SILENCE_MS = 25_000
 BOLLARD = "tr[data-key='gw-darcy/bollard-liberte-2']"

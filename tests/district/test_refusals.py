@@ -6,19 +6,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from agent.model.identity import CityId, GatewayId
-from agent.runtime.mqtt import Transport, broker_of
+from agent.runtime.mqtt import Broker, Transport, broker_of
 from agent.wire import envelope
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.messages import SCHEMA, CommandMessage, encode
 from agent.wire.topics import down
 from tests.district.rig import District, wait_until
 
+pytestmark = pytest.mark.xdist_group("refusals")  # One district, not one for each worker.
 REFUSED_EXIT = 3
 CITY, JUNCTION_GATEWAY = CityId("dijon"), GatewayId("gw-republique")
 
@@ -149,13 +151,19 @@ def nonce_and_counter(district: District, kid: str) -> tuple[bytes, int]:
     return status.nonce, status.counters.get(kid, 0)
 
 
+@lru_cache(1)
+def broker_at(district: District) -> Broker:
+    """Where the cabinets' messages go; asked once, because an answer costs the start of a process."""
+    told = district.armoire(JUNCTION_GATEWAY, "status", "--json").stdout
+    return broker_of(json.loads(told)["agent"]["figures"]["broker"])
+
+
 def publish(district: District, topic: str, payload: bytes) -> None:
     """Put bytes on the broker as anybody on the network could."""
-    address = district.armoire(JUNCTION_GATEWAY, "status", "--json").stdout
-    url = json.loads(address)["agent"]["figures"]["broker"]
+    broker = broker_at(district)
 
     async def send() -> None:
-        async with Transport(broker_of(url), f"stranger-{os.urandom(4).hex()}") as transport:
+        async with Transport(broker, f"stranger-{os.urandom(4).hex()}") as transport:
             await transport.publish(topic, payload)
 
     with ThreadPoolExecutor(1) as thread:  # The browser's driver keeps a loop running in this one.
