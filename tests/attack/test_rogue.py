@@ -78,7 +78,7 @@ async def test_sr_31_a_pattern_of_somebody_else_is_told_while_we_hold_none_and_l
         assert "pattern 1 requested by somebody else" in rig[J].state()
         (warning,) = (await rig.status()).warnings
         assert warning.startswith(f"{J}: SR-31: pattern 1 is requested by somebody else; change the write community")
-        await rig.run(90)  # The controller's own watchdog has ended it by then.
+        await rig.rest(90)  # The controller's own watchdog has ended it by then.
         assert "somebody else" not in rig[J].state()
         assert len(await trips(rig, "SR-31")) == 1
         assert rig.patterns == [1], "the guard wrote nothing"
@@ -178,6 +178,6 @@ async def test_sr_16_a_changed_configuration_is_noticed_by_its_fingerprint(snmps
     async with junction_rig() as rig:
         await rig.run(2)
         await snmpset(rig, f"{MAX_GREEN}.3", 41)
-        await rig.run(320)
+        await rig.rest(320)
         assert len(await trips(rig, "SR-16")) == 1
         assert rig.patterns in ([], [0]), "at worst given back"

@@ -50,6 +50,7 @@ SITES = Path(__file__).parents[2] / "configs" / "sites"
 UNIX_MS = 1_800_000_000_000
 START_S = 1_000.0
 TICK_S = 0.1
+REST_S = 0.5
 PRESENCE_TICKS = 5
 PATTERN_OID = "1.3.6.1.4.1.1206.4.2.1.4.14.0"
 FLASH = 255
@@ -140,6 +141,11 @@ class Rig:
         """Scan ten times a second."""
         for _ in range(round(seconds / TICK_S)):
             await self.tick()
+
+    async def rest(self, seconds: float) -> None:
+        """Scan twice a second, where time is to pass and nothing is to happen that takes two scans in a row."""
+        for _ in range(round(seconds / REST_S)):
+            await self.tick(REST_S)
 
     async def run_until(self, condition: Callable[[], bool], seconds_max: float = 120.0) -> None:
         """Scan until ``condition()`` holds."""

@@ -94,7 +94,7 @@ async def test_a_lease_ends_with_a_release_although_the_disk_fails() -> None:
         await rig.run(1)
         assert (await rig.submit(await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2))).ended == "done"
         await fail(rig, "read-only")
-        await rig.run(301)
+        await rig.rest(301)
         assert rig.patterns[-1] == 0
 
 

@@ -39,7 +39,7 @@ async def test_sr_25_a_replayed_command_is_refused_and_not_carried_out_again() -
         reply = await raw(rig, sealed)  # A second delivery within the minute: it has its outcome already.
         assert isinstance(reply, Failed)
         assert "delivered before" in reply.text
-        await rig.run(61)
+        await rig.rest(61)
         patterns = list(rig.patterns)
         outcome = await rig.submit(sealed)  # An hour later it would be the same.
         assert (outcome.ended, outcome.rule) == ("refused", "SR-25")
@@ -66,7 +66,7 @@ async def test_sr_25_an_old_nonce_has_expired() -> None:
     async with junction_rig() as rig:
         await rig.run(1)
         sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
-        await rig.run(61)
+        await rig.rest(61)
         outcome = await refusal(rig, sealed)
         assert (outcome.ended, outcome.rule) == ("expired", "SR-25")
         assert "nonce" in outcome.reason
@@ -280,7 +280,7 @@ async def test_a_command_sent_again_and_again_leaves_one_record_a_minute() -> No
         await rig.run(1)
         sealed = await rig.sealed(rig.people.technician, J, "select-plan", PLAN_2)
         assert (await rig.submit(sealed)).ended == "done"
-        await rig.run(61)
+        await rig.rest(61)
         for _ in range(20):
             assert (await rig.submit(sealed)).rule == "SR-25"
         assert len(await rig.log("command.refused")) == 1

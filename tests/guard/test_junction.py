@@ -53,7 +53,7 @@ async def test_a_junction_in_order_gives_no_alarm_in_ten_minutes_of_traffic(seed
 async def test_a_plan_is_refreshed_well_within_the_watchdog_and_ends_with_a_release() -> None:
     async with junction_rig(Traffic(4)) as rig:
         await hold_plan_2(rig, lease_s=200)
-        await rig.run(190)
+        await rig.rest(190)
         view = await rig.view(J)
         assert view.holding.startswith("plan 2 for another")
         assert next(point.value for point in view.points if point.name == "pattern") == 2
@@ -103,10 +103,10 @@ async def test_sr_11_an_operators_plan_lasts_while_the_fleet_is_heard_and_is_rel
         await rig.hear_fleet()
         assert (await rig.ask(rig.people.alice, J, "select-plan", {"plan": 1, "lease_s": 3000})).ended == "done"
         for _ in range(20):
-            await rig.run(10)
+            await rig.rest(10)
             await rig.hear_fleet()
         assert 0 not in rig.patterns
-        await rig.run(125)
+        await rig.rest(125)
         assert rig.patterns[-1] == 0
         assert (await rig.log("lease.end"))[0].text.startswith("SR-11: the fleet is silent")
         assert (await rig.view(J)).mode == "autonomous"
@@ -124,7 +124,7 @@ async def test_a_replayed_state_of_the_fleet_does_not_break_its_silence() -> Non
         message = TellFleetSeen(*rig.people.state(rig.unix_ms()))
         await rig.client.ask(message)
         for _ in range(13):
-            await rig.run(10)
+            await rig.rest(10)
             await rig.client.ask(message)
         assert (await rig.status()).fleet == "silent"
 
@@ -249,7 +249,7 @@ async def test_sr_13_after_a_restart_ten_seconds_must_be_seen_anew() -> None:
         await trip(rig)
         rig.signals.fault("stuck_green:4", on=False)
         rig.stand_at_the_cabinet()
-        await rig.run(120)
+        await rig.rest(120)
         await rig.vanish()
         async with rig.guarding():
             await rig.run(9.9)

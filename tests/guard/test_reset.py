@@ -24,7 +24,7 @@ async def ready_for_reset(rig: JunctionRig) -> bytes:
     await rig.run_until(lambda: FLASH in rig.patterns)
     rig.signals.fault("stuck_green:4", on=False)
     rig.stand_at_the_cabinet()
-    await rig.run(150)  # Past the flash, which ends with the controller's watchdog.
+    await rig.rest(150)  # Past the flash, which ends with the controller's watchdog.
     return await rig.sealed(rig.people.technician, J, "reset")
 
 

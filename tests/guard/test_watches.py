@@ -189,12 +189,12 @@ async def test_sr_14_a_restart_makes_no_second_flash_request_possible() -> None:
         (asked,) = await rig.log(FLASH_EVENT)
         assert (asked.rule, asked.text) == ("SR-14", "flash is requested by gw-republique/tech")
         await rig.ask_at_once(rig.people.technician, J, "release")
-        await rig.run(60)
+        await rig.rest(60)
         await rig.vanish()
         async with rig.guarding():
             await rig.run(2)
             assert await flash(rig) == ("refused", "SR-14")
-            await rig.run(538)
+            await rig.rest(538)
             assert await flash(rig) == ("done", "")
 
 
