@@ -3,7 +3,9 @@
     offline/root.key       carry it away after ``ca init``: it is needed again only for a new issuing authority
     root.pem  ca.pem       the root; root and issuing authority, for brokers, managers and gateways
     issuing.pem  issuing.key
-    crl.pem                revocation lists of both, for the brokers
+    issuing-next.pem, .key an issuing authority that everybody may know already, and that certifies nobody yet
+    issuing-<n>.pem, .key  former ones: what they certified is good until it ends, and can still be revoked
+    crl.pem                revocation lists of all of them, for the brokers
     issued/<name>-<serial>.pem
 
 Private keys are of mode 0600, encrypted if a passphrase is given. Nothing is ever overwritten but the revocation list.
@@ -23,6 +25,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agent.model.identity import CityId, is_id
 from fleet import pki
@@ -31,6 +34,7 @@ from fleet.pki import Authority, PrivateKey
 
 ROOT_KEY = "offline/root.key"
 ROOT, CHAIN, ISSUING, ISSUING_KEY, CRL, ISSUED = "root.pem", "ca.pem", "issuing.pem", "issuing.key", "crl.pem", "issued"
+NEXT, NEXT_KEY = "issuing-next.pem", "issuing-next.key"
 CRL_LOCK = ".crl.lock"
 FILE_BYTES_MAX = 16_000_000
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -78,10 +82,15 @@ def init(
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The issuing authority at work in its folder."""
+    """The issuing authority at work in its folder.
+
+    Args:
+        former: those before it.
+    """
 
     folder: Path
     authority: Authority
+    former: tuple[Authority, ...] = ()
 
     @property
     def chain(self) -> bytes:
@@ -98,6 +107,12 @@ class Issuer:
         write_new(self.folder / ISSUED / f"{name}-{certificate.serial_number:x}.pem", pem(certificate))
         return pem(certificate, self.authority.certificate)
 
+    def with_issuer(self, certificate: x509.Certificate) -> bytes:
+        """A certificate we issued once, with that of its authority behind it, PEM."""
+        known = (self.authority, *self.former)
+        issuer = next((each for each in known if each.certificate.subject == certificate.issuer), self.authority)
+        return pem(certificate, issuer.certificate)
+
     def revoke(self, serials: Sequence[int], now: datetime) -> int:
         """Add certificates to the revocation list; return how many were not in it yet. Brokers need it, and a reload.
 
@@ -106,18 +121,26 @@ class Issuer:
         """
         with (self.folder / CRL_LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # A manager and a person may revoke at once.
-            others, own = self._lists()
-            held = {entry.serial_number for entry in own}
-            added = [pki.revoked_entry(serial, now) for serial in dict.fromkeys(serials) if serial not in held]
-            number = own.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            lists, added = self._lists(), 0
+            issuers = {each.serial_number: each.issuer for each in self.issued()} if self.former else {}
+            for place, held in enumerate(lists):
+                owner = self._owner(held)
+                if owner is None:
+                    continue
+                own, known = owner.certificate.subject, {entry.serial_number for entry in held}
+                mine = [each for each in dict.fromkeys(serials) if issuers.get(each, self._name) == own]
+                entries = [pki.revoked_entry(serial, now) for serial in mine if serial not in known]
+                if entries:
+                    number = held.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+                    lists[place] = pki.make_crl(owner, [*held, *entries], number + 1, now)
+                    added += len(entries)
             if added:
-                newer = pki.make_crl(self.authority, [*own, *added], number + 1, now)
-                replace(self.folder / CRL, b"".join(each.public_bytes(PEM) for each in (*others, newer)), 0o644)
-        return len(added)
+                replace(self.folder / CRL, b"".join(each.public_bytes(PEM) for each in lists), 0o644)
+        return added
 
     def revoked(self) -> frozenset[int]:
-        """Serial numbers on the list."""
-        return frozenset(entry.serial_number for entry in self._lists()[1])
+        """Serial numbers on the lists."""
+        return frozenset(entry.serial_number for held in self._lists() if self._owner(held) for entry in held)
 
     def issued(self) -> Iterator[x509.Certificate]:
         """Everything ever issued, by name and serial number."""
@@ -128,19 +151,67 @@ class Issuer:
         """Certificates of one name, or the one of a serial number in hexadecimal."""
         return [each for each in self.issued() if name in {pki.common_name(each), f"{each.serial_number:x}"}]
 
-    def _lists(self) -> tuple[list[x509.CertificateRevocationList], x509.CertificateRevocationList]:
-        """The lists of others in the file, and ours."""
-        mark = b"-----BEGIN X509 CRL-----"
-        parts = [mark + part for part in _read(self.folder / CRL).split(mark)[1:]]
-        try:
-            lists = [x509.load_pem_x509_crl(part) for part in parts]
-        except ValueError as error:
-            raise CertificateError(f"{self.folder / CRL}: not a revocation list: {error}") from error
-        name, key = self.authority.certificate.subject, self.authority.key.public_key()
-        own = [each for each in lists if each.issuer == name and each.is_signature_valid(key)]
+    @property
+    def _name(self) -> x509.Name:
+        return self.authority.certificate.subject
+
+    def _owner(self, held: x509.CertificateRevocationList) -> Authority | None:
+        """Whose of us a list is; None for the root's, and for what is not ours."""
+        for each in (self.authority, *self.former):
+            if held.issuer == each.certificate.subject and held.is_signature_valid(each.key.public_key()):
+                return each
+        return None
+
+    def _lists(self) -> list[x509.CertificateRevocationList]:
+        """Every list in the file."""
+        lists = _read_lists(self.folder)
+        own = [each for each in lists if self._owner(each) is self.authority]
         if len(own) != 1:
             raise CertificateError(f"{self.folder / CRL}: expected one list by the issuing authority, found {len(own)}")
-        return [each for each in lists if each is not own[0]], own[0]
+        return lists
+
+
+def prepare(
+    folder: Path, root_key: Path, now: datetime, passphrase: bytes | None, root_passphrase: bytes | None
+) -> Path:
+    """Make the next issuing authority known, before it certifies anybody: ca.pem and crl.pem name it from now on.
+
+    Raises:
+        CertificateError: one waits already, or the root's key does not fit; nothing was changed.
+    """
+    root = Authority(read_certificates(folder / ROOT)[0], read_key(root_key, root_passphrase))
+    if root.certificate.public_key() != root.key.public_key():
+        raise CertificateError(f"{root_key} is not the key of {folder / ROOT}")
+    issuer = read_issuer(folder, passphrase)
+    organization = issuer.authority.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
+    city = CityId(str(organization).removeprefix(pki.ORGANIZATION_PREFIX))
+    following = pki.make_issuing(city, root, now, len(issuer.former) + 2)
+    write_key(folder / NEXT_KEY, following.key, passphrase)
+    write_new(folder / NEXT, pem(following.certificate))
+    lists = [*_read_lists(folder), pki.make_crl(following, [], 1, now)]
+    replace(folder / CRL, b"".join(each.public_bytes(PEM) for each in lists), 0o644)
+    replace(folder / CHAIN, issuer.chain + pem(following.certificate), 0o644)
+    return folder / NEXT
+
+
+def switch(folder: Path, passphrase: bytes | None) -> Issuer:
+    """Let the prepared authority certify from now on. What the former one certified stays good. May be called again.
+
+    Raises:
+        CertificateError: none was prepared; nothing was changed.
+    """
+    if not (folder / NEXT).exists():
+        raise CertificateError(f"{folder / NEXT}: no authority was prepared; armoire-fleet ca prepare does it")
+    if (folder / NEXT_KEY).exists():
+        issuer = read_issuer(folder, passphrase)
+        stem = f"issuing-{len(issuer.former) + 1}"
+        for suffix, name in (("key", ISSUING_KEY), ("pem", ISSUING)):
+            (folder / f"{stem}.{suffix}.part").unlink(missing_ok=True)
+            write_new(folder / f"{stem}.{suffix}.part", _read(folder / name), 0o600)
+            (folder / f"{stem}.{suffix}.part").replace(folder / f"{stem}.{suffix}")
+        (folder / NEXT_KEY).replace(folder / ISSUING_KEY)
+    (folder / NEXT).replace(folder / ISSUING)
+    return read_issuer(folder, passphrase)
 
 
 def read_issuer(folder: Path, passphrase: bytes | None = None) -> Issuer:
@@ -153,7 +224,12 @@ def read_issuer(folder: Path, passphrase: bytes | None = None) -> Issuer:
     key = read_key(folder / ISSUING_KEY, passphrase)
     if certificate.public_key() != key.public_key():
         raise CertificateError(f"{folder}: {ISSUING_KEY} is not the key of {ISSUING}")
-    return Issuer(folder, Authority(certificate, key))
+    former = []
+    for path in sorted(folder.glob("issuing-[0-9]*.pem")):
+        held = Authority(read_certificates(path)[0], read_key(path.with_suffix(".key"), passphrase))
+        if held.certificate != certificate:  # Of a switch that was cut.
+            former.append(held)
+    return Issuer(folder, Authority(certificate, key), tuple(former))
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
@@ -258,6 +334,15 @@ def replace(path: Path, data: bytes, mode: int) -> None:
 def pem(*certificates: x509.Certificate) -> bytes:
     """Certificates, one behind the other."""
     return b"".join(each.public_bytes(PEM) for each in certificates)
+
+
+def _read_lists(folder: Path) -> list[x509.CertificateRevocationList]:
+    mark = b"-----BEGIN X509 CRL-----"
+    parts = [mark + part for part in _read(folder / CRL).split(mark)[1:]]
+    try:
+        return [x509.load_pem_x509_crl(part) for part in parts]
+    except ValueError as error:
+        raise CertificateError(f"{folder / CRL}: not a revocation list: {error}") from error
 
 
 def _make_folder(path: Path) -> None:

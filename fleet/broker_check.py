@@ -8,32 +8,26 @@ Two gateways that are no cabinets (``check-a``, ``check-b``) and an observer tak
 """
 
 import asyncio
-import os
 import ssl
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from socket import IPPROTO_TCP, TCP_NODELAY
-from typing import Any
 
 import aiomqtt
-import paho.mqtt.client as paho
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.model.identity import CityId
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 from agent.wire.topics import ROOT
 from fleet import authority, pki
 from fleet.authority import Issuer
+from fleet.broker_client import connected
 from fleet.broker_config import CHECK_GATEWAYS, CHECK_OBSERVER
 from fleet.errors import FleetError
 from fleet.link import Broker
@@ -43,7 +37,6 @@ REFUSED_S = 2.0
 """A connection, or a message, that is not confirmed by then is refused. A good one has to be within the same time."""
 BRIDGE_S = 1.0
 """How long a message may take from one broker to another that should not have it."""
-RELOAD_S = 30.0
 RELOAD_TRIES, RELOAD_PAUSE_S = 20, 0.1
 """A broker told to reload may let one more in before it does."""
 FORBIDDEN, ALLOWED = b"forbidden", b"allowed"
@@ -254,7 +247,7 @@ class Check:
         timeout_s: float = ANSWER_S,
     ) -> AbstractAsyncContextManager[aiomqtt.Client]:
         broker = at or self.broker
-        return _connected(broker, tls or self.contexts[name], identifier or name, username, timeout_s)
+        return connected(broker, tls or self.contexts[name], identifier or name, username, timeout_s)
 
     def _topic(self, gateway: str, rest: str) -> str:
         return f"{ROOT}/{self.city}/{gateway}/{rest}"
@@ -288,52 +281,6 @@ class Check:
         return context
 
 
-class _Client(aiomqtt.Client):
-    """A broker that refuses a certificate hangs up instead of answering; aiomqtt alone would wait for its timeout."""
-
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        with suppress(RuntimeError):  # While it connects, paho runs in a thread without a loop and raises by itself.
-            asyncio.get_running_loop()
-            if not self._connected.done():
-                self._connected.set_exception(aiomqtt.MqttError("refused"))
-                self._connected.exception()  # Looked at, should nobody wait any more.
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-
-@asynccontextmanager
-async def _connected(
-    broker: Broker, tls: ssl.SSLContext, identifier: str, username: str | None, timeout_s: float
-) -> AsyncIterator[aiomqtt.Client]:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = 0
-    client = _Client(
-        broker.host,
-        broker.port,
-        identifier=identifier,
-        username=username,
-        protocol=aiomqtt.ProtocolVersion.V5,
-        clean_start=True,
-        properties=properties,
-        timeout=timeout_s,
-        tls_context=tls,
-        socket_options=[(IPPROTO_TCP, TCP_NODELAY, 1)],  # A handshake waits for delayed acknowledgements otherwise.
-    )
-    try:
-        async with client:
-            yield client
-    finally:
-        gone = client._disconnected  # noqa: SLF001  # aiomqtt has no door to it; the version is pinned.
-        if gone.done() and not gone.cancelled():
-            gone.exception()  # Looked at: a broker that throws us out is what we came for.
-
-
 async def _until_allowed(client: aiomqtt.Client) -> list[bytes]:
     """What arrives, up to the message that must."""
     heard: list[bytes] = []
@@ -348,12 +295,3 @@ async def _until_allowed(client: aiomqtt.Client) -> list[bytes]:
 async def _try_subscribe(client: aiomqtt.Client, topic: str) -> None:
     with suppress(aiomqtt.MqttError):  # Refused outright is as good.
         await client.subscribe(topic, qos=1)
-
-
-def run_reload(command: Sequence[str], crl: Path) -> None:
-    """Run the operator's command that brings the list to the broker and has it read; it finds the list in ARMOIRE_CRL.
-
-    Raises:
-        OSError, subprocess.SubprocessError: it could not, or failed.
-    """
-    subprocess.run(command, check=True, timeout=RELOAD_S, env={**os.environ, "ARMOIRE_CRL": str(crl)})

@@ -111,7 +111,8 @@ def check(
         Command that brings the list at $ARMOIRE_CRL to the broker and makes it read it again; without, revocation is
         not tried.
     """
-    from fleet.broker_check import Check, run_reload
+    from fleet.broker_check import Check
+    from fleet.broker_client import run_reload
     from fleet.link import Broker, address_of
 
     if not is_id(city):

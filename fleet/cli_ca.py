@@ -1,5 +1,8 @@
 """``armoire-fleet ca``: make the authority, certify brokers and managers, revoke."""
 
+import asyncio
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,8 @@ from cyclopts import App, Parameter
 from fleet import authority, pki
 from fleet.errors import CertificateError
 
+FAILED = 4
+HOLD_S = 5.0
 Flag = Annotated[bool, Parameter(negative="")]
 
 app = App(
@@ -114,14 +119,34 @@ def revoke(
     name: str,
     *,
     dir: Path,  # noqa: A002 - the option is called --dir
+    broker: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    reload: str = "",
+    hold: float = HOLD_S,
     passphrase_file: Path | None = None,
     dry_run: Flag = False,
 ) -> int:
-    """Put every certificate of a name, or the one of a serial number, on the revocation list.
+    """Put every certificate of a name, or the one of a serial number, on the revocation list, and drop its connection.
 
-    Brokers must get the new crl.pem, be told to reload, and drop the connection if it stands: a list stops only new
-    ones. What ends a gateway's word at once is its removal from the key list.
+    A list stops new connections only. So its place is taken at each --broker, held for a while, and left empty. What
+    ends a gateway's word at once is its removal from the key list, wherever it hangs on. Exit code 4 if somebody of
+    that name came back, or a broker was not reached.
+
+    Parameters
+    ----------
+    broker
+        A broker, mqtts://host:port, at which to drop the connection; may be given several times.
+    reload
+        Command that brings the list at $ARMOIRE_CRL to all brokers and makes them read it again.
+    hold
+        Seconds to keep the place, 0..600. A gateway that was dropped tries again within a minute.
     """
+    from fleet.broker_client import run_reload  # These know MQTT, which the other commands do not need.
+    from fleet.kick import kick
+    from fleet.link import address_of
+
+    brokers = [address_of(url, "mqtts") for url in broker]
+    if not 0 <= hold <= 600:
+        raise CertificateError(f"--hold: expected 0..600 seconds, found {hold:g}")
     issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
     found = issuer.issued_to(name)
     if not found:
@@ -132,7 +157,54 @@ def revoke(
         print(f"would revoke {count} of {len(serials)} certificates of {name}")
         return 0
     count = issuer.revoke(serials, pki.utc_now())
-    print(f"revoked {count} of {len(serials)} certificates of {name}; copy {dir / authority.CRL} to every broker")
+    print(f"revoked {count} of {len(serials)} certificates of {name}; the list is {dir / authority.CRL}")
+    if reload:
+        try:
+            run_reload(shlex.split(reload), dir.absolute() / authority.CRL)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            print(f"--reload: {error}; the brokers may not have the list")
+            return FAILED
+    if not brokers:
+        print("copy it to every broker and reload them; connections that stand are not dropped without --broker")
+        return 0
+    ended = 0
+    for each in brokers:
+        kicked = asyncio.run(kick(each, issuer, pki.common_name(found[0]), hold))
+        print(f"{each.host}:{each.port}: {'dropped' if kicked.is_out else 'NOT DROPPED'}: {kicked.detail}")
+        ended = ended if kicked.is_out else FAILED
+    return ended
+
+
+@app.command(help_epilogue="Example: armoire-fleet ca prepare --dir ca --root-key offline/root.key")
+def prepare(
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    root_key: Path,
+    passphrase_file: Path | None = None,
+    root_passphrase_file: Path | None = None,
+) -> int:
+    """Make the next issuing authority. It certifies nobody yet: first every broker must know it.
+
+    Parameters
+    ----------
+    root_key
+        The root's key, brought back for this.
+    """
+    phrase, of_root = authority.read_passphrase(passphrase_file), authority.read_passphrase(root_passphrase_file)
+    print(f"wrote {authority.prepare(dir, root_key, pki.utc_now(), phrase, of_root)}")
+    print(f"copy {dir / authority.CHAIN} and {dir / authority.CRL} to every broker and restart them, then: ca switch")
+    return 0
+
+
+@app.command(help_epilogue="Example: armoire-fleet ca switch --dir ca")
+def switch(
+    *,
+    dir: Path,  # noqa: A002 - the option is called --dir
+    passphrase_file: Path | None = None,
+) -> int:
+    """Let the prepared authority certify from now on. Gateways are given it when they renew; the former stays good."""
+    issuer = authority.switch(dir, authority.read_passphrase(passphrase_file))
+    print(f"{issuer.authority.certificate.subject.rfc4514_string()} certifies from now on")
     return 0
 
 

@@ -254,7 +254,7 @@ class Enrolments:
             if each.public_key() == request.public_key():
                 if each.serial_number in issuer.revoked():
                     raise AskError(403, "not renewed: this TLS key was revoked")
-                return authority.pem(each, issuer.authority.certificate).decode()
+                return issuer.with_issuer(each).decode()
         return None
 
     def _papers(self, certificate: str) -> Papers:

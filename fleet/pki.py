@@ -29,6 +29,7 @@ CHECK_DAYS = 1
 """Of the certificates ``broker check`` makes for itself."""
 BACKDATED = timedelta(hours=1)
 """A cabinet's clock may be behind when it starts."""
+ORGANIZATION_PREFIX = "Armoire "
 MANAGER_PREFIX = "fleet/"
 """A slash is in no gateway's id, so no gateway can be taken for a manager by the broker's access list."""
 CSR_BYTES_MAX = 16_384
@@ -57,11 +58,16 @@ def make_root(city: CityId, now: datetime) -> Authority:
     return Authority(_authority_extensions(builder, key.public_key(), key, 1).sign(key, hashes.SHA256()), key)
 
 
-def make_issuing(city: CityId, root: Authority, now: datetime) -> Authority:
-    """The authority that works every day."""
+def make_issuing(city: CityId, root: Authority, now: datetime, number: int = 1) -> Authority:
+    """The authority that works every day.
+
+    Args:
+        number: 1, 2, 3 ...: two of one city must not have one name, or their revocation lists are taken for one.
+    """
     key = new_key()
     end = min(now + timedelta(days=ISSUING_DAYS), root.certificate.not_valid_after_utc)
-    builder = _builder(_name(city, f"{city} issuing"), root.certificate.subject, key.public_key(), now, end)
+    name = f"{city} issuing" if number == 1 else f"{city} issuing {number}"
+    builder = _builder(_name(city, name), root.certificate.subject, key.public_key(), now, end)
     return Authority(_authority_extensions(builder, key.public_key(), root.key, 0).sign(root.key, hashes.SHA256()), key)
 
 
@@ -85,7 +91,7 @@ def gateway_certificate(
 
 
 def manager_certificate(
-    name: str, key: ec.EllipticCurvePublicKey, issuing: Authority, now: datetime
+    name: str, key: ec.EllipticCurvePublicKey, issuing: Authority, now: datetime, days: float = SERVER_DAYS
 ) -> x509.Certificate:
     """Certify a fleet manager as the broker's client ``fleet/<name>``.
 
@@ -94,7 +100,7 @@ def manager_certificate(
     """
     _check_id(name)
     uri = x509.UniformResourceIdentifier(f"urn:armoire:manager:{name}")
-    return _leaf(MANAGER_PREFIX + name, key, issuing, now, SERVER_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH, [uri])
+    return _leaf(MANAGER_PREFIX + name, key, issuing, now, days, ExtendedKeyUsageOID.CLIENT_AUTH, [uri])
 
 
 def broker_certificate(
@@ -262,7 +268,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _name(city: str, common: str) -> x509.Name:
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Armoire {city}"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION_PREFIX + city),
             x509.NameAttribute(NameOID.COMMON_NAME, common),
         ]
     )

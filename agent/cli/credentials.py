@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -123,6 +124,33 @@ def check_certificate(papers_certificate: str, ca: str, asked: Asked, gateway: s
         raise TechnicianError(f"the certificate is for {names!r} or another key", "nothing was put in place")
 
 
+def check_authorities(ca: str, held: str) -> str:
+    """Check that authorities named by a renewal are the root we hold and what that root certified; return them.
+
+    Args:
+        ca, held: PEM. The line a renewal comes over is not trusted: only the root we have can name another.
+
+    Raises:
+        TechnicianError: they are not.
+    """
+    try:
+        named, known = (x509.load_pem_x509_certificates(each.encode()) for each in (ca, held))
+        roots = [each for each in known if each.subject == each.issuer]
+        for each in named:
+            if each in roots:
+                continue
+            each.verify_directly_issued_by(next(root for root in roots if root.subject == each.issuer))
+            if not each.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+                raise ValueError(f"{each.subject.rfc4514_string()} is no authority")
+        if not set(roots) <= set(named):
+            raise ValueError("the root is missing")
+    except (ValueError, TypeError, StopIteration, InvalidSignature, x509.ExtensionNotFound) as error:
+        raise TechnicianError(
+            f"the authorities are not those of the city's root: {error}", "nothing was put in place"
+        ) from error
+    return ca
+
+
 def check_keys(papers: Papers, city: str) -> tuple[Roots, KeyRing]:
     """Check roots and key list of an enrolment.
 
@@ -171,15 +199,15 @@ def install(state: Path, guards: Path, papers: Papers, url: str, stamp: str) -> 
     return kept
 
 
-def install_renewal(state: Path, asked: Asked, certificate: str) -> None:
-    """Put a renewed TLS key and certificate in place of the old ones.
+def install_renewal(state: Path, asked: Asked, certificate: str, ca: str) -> None:
+    """Put a renewed TLS key and certificate, and the authorities it came with, in place of the old ones.
 
     Raises:
         OSError: the disk refused; the old ones are in place, or ``tls.old`` holds them.
     """
     held, new, old = state / TLS, _fresh(state / f"{TLS}.new"), state / f"{TLS}.old"
     url = (held / URL_FILE).read_text() if (held / URL_FILE).exists() else ""
-    _write_tls(new, _private(asked.key), certificate, (held / CA_FILE).read_text(), url)
+    _write_tls(new, _private(asked.key), certificate, ca, url)
     _give_to_owner(new, state)
     shutil.rmtree(old, ignore_errors=True)
     held.rename(old)

@@ -121,8 +121,9 @@ def renew(
         raise UsageError(f"{error.filename}: {error.strerror}", advice="enrol the gateway first") from error
     asked = credentials.prepare_renewal(state, city, gateway, _unix_ms())
     papers = EnrolmentAddress(url).renew(asked.request)
+    ca = credentials.check_authorities(papers.ca, ca)
     credentials.check_certificate(papers.certificate, ca, asked, gateway, datetime.now(UTC))
-    credentials.install_renewal(state, asked, papers.certificate)
+    credentials.install_renewal(state, asked, papers.certificate, ca)
     _, end = credentials.renewal_due(state, _unix_ms())
     taken = [credentials.take_key_list(each, papers.keys) for each in dict.fromkeys((state, guards))]
     version = next((each for each in taken if each is not None), None)
