@@ -12,7 +12,11 @@ import msgspec
 
 from agent.ledger.linking import Stamp, of_events, of_samples, payload_of
 from agent.model.observation import PointValue, Quality
-from agent.wire.envelope import digest, join_set, parse, split_set
+from agent.wire.checkpoint import Checkpoint, seal_checkpoint
+from agent.wire.demotrust import roots_toml
+from agent.wire.enrolment import kid_of, make_statement, words
+from agent.wire.envelope import P256_ORDER, digest, join_set, parse, split_set
+from agent.wire.fleetlog import link_entry
 from agent.wire.keyfile import Signer
 from agent.wire.messages import (
     SCHEMA,
@@ -33,18 +37,25 @@ from agent.wire.messages import (
     StreamHead,
     encode,
 )
-from agent.wire.roots import key_list_topic
+from agent.wire.roots import Anchor, Roots, key_list_topic, roots_topic
 from agent.wire.streams import NO_HASH, Gap
 from agent.wire.topics import Topic, down, fleet_state, up
-from tests.wire.party import CITY, GATEWAY, OFFICERS, T0_MS, entries, sealed_list, signer
+from tests.wire.card import CARD
+from tests.wire.party import CITY, GATEWAY, OFFICERS, ROOTS, T0_MS, sealed_list, signer
+from tests.wire.succession import bundle, handed_over
 
 FILE = Path(__file__).with_name("vectors.json")
 AGENT, GUARD, DIRECTOR, ALICE, BRUNO = (
     signer(kid) for kid in (f"{GATEWAY}/agent/1", f"{GATEWAY}/guard/1", "director/1", "alice/1", "bruno/1")
 )
 NONCE = bytes(range(16))
+TLS_KEY = b"SubjectPublicKeyInfo in DER"
 EPOCH = 1_800_000_000
 BOOT = bytes(range(8))
+
+
+ENTRY = link_entry(GATEWAY, "state", EPOCH, 1, T0_MS, bytes(range(32)))
+CHECKPOINT = Checkpoint(CITY, "control-room", 1, sha256(b"\0" + ENTRY).digest())  # type: ignore[arg-type]
 
 
 def _vector(name: str, topic: Topic, sealed: bytes, by: Signer) -> dict[str, Any]:
@@ -129,9 +140,18 @@ def make() -> dict[str, Any]:
             SCHEMA, GATEWAY, 7, T0_MS, [DesiredSetting("segment-1", "night_level_percent", 60)]
         ), DIRECTOR),
         _one("fleet-state", state, FleetState(SCHEMA, "control-room", 3, "127.0.0.1", T0_MS, 12, 1), DIRECTOR),
+        _one("fleet-state-with-checkpoint", state, FleetState(
+            SCHEMA, "control-room", 3, "127.0.0.1", T0_MS, 13, 1, seal_checkpoint(DIRECTOR, CHECKPOINT)
+        ), DIRECTOR),
         _one("result", result, outcome, GUARD),
+        _guards_link(),
     ]  # fmt: skip
     payload = encode(command)
+    lone = encode(
+        msgspec.structs.replace(
+            command, verb="select-plan", args={"plan": 2, "lease_s": 600}, expect_point=None, expect_value=None
+        )
+    )
     two = join_set([ALICE.seal(payload, cmd), BRUNO.seal(payload, cmd)])
     key_list = sealed_list()
     return {
@@ -144,10 +164,117 @@ def make() -> dict[str, Any]:
             {"name": "command-by-two", "topic": str(cmd), "external_aad": cmd.aad.decode(), "payload": payload.hex(),
              "fields": _shown(msgspec.msgpack.decode(payload)), "set": two.hex()},
             {"name": "key-list", "topic": "", "external_aad": keys.aad.decode(), "payload": parse(split_set(key_list)[0]).payload.hex(),
-             "fields": [SCHEMA, CITY, 1, T0_MS, "...", f"{len(entries())} keys"], "set": key_list.hex()},
+             "fields": _shown(msgspec.msgpack.decode(parse(split_set(key_list)[0]).payload)), "set": key_list.hex()},
+            {"name": "command-by-one", "topic": str(cmd), "external_aad": cmd.aad.decode(), "payload": lone.hex(),
+             "fields": _shown(msgspec.msgpack.decode(lone)), "set": join_set([ALICE.seal(lone, cmd)]).hex()},
         ],
+        "roots": roots_toml(CITY, 2, OFFICERS),
+        "handover": _handover(),
+        "esp256": _esp256(up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
+        "checkpoint": {"note": seal_checkpoint(DIRECTOR, CHECKPOINT), "entry": ENTRY.hex()},
+        "enrolment": _enrolment(),
         "refused": _refused(AGENT, up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
+        "refused-sets": _refused_sets(command, cmd),
+        "malformed": _malformed(),
     }  # fmt: skip
+
+
+def _guards_link() -> dict[str, Any]:
+    topic = up(CITY, GATEWAY, "safety")  # type: ignore[arg-type]
+    trip = Event(-20, "trip", "junction-1", "SR-11", "conflicting greens seen", {"first": 2, "second": 6})
+    (content,) = of_events([trip], T0_MS)
+    before = StreamHead("safety", EPOCH, 0, NO_HASH)
+    return _vector(
+        "link-safety", topic, GUARD.seal(payload_of(content, GATEWAY, before, Stamp(5_000, 2, BOOT)), topic), GUARD
+    )
+
+
+def _handover() -> dict[str, Any]:
+    """Officers who have changed once: the first three hand over to three others, of whom two stayed."""
+    fourth = signer("root/4")
+    anchor = Anchor(fourth.kid, fourth.algorithm, fourth.public_key, "officer-4")
+    handed = handed_over(Roots(ROOTS.city, 2, (*ROOTS.anchors[1:], anchor), 2), *OFFICERS[:2], fourth)
+    return {
+        "new_kid": fourth.kid.decode(), "new_public_key": fourth.public_key.hex(),
+        "external_aad": roots_topic(CITY).aad.decode(),  # type: ignore[arg-type]
+        "payload": handed.payload.hex(), "fields": _shown(msgspec.msgpack.decode(handed.payload)),
+        "key_list": bundle(2, [OFFICERS[2], fourth], handed).hex(),
+    }  # fmt: skip
+
+
+def _esp256(topic: Topic) -> dict[str, str]:
+    """A P-256 key, one envelope by it, and the same with the other ``s``, which must be refused."""
+    sealed = CARD.seal(b"\x90", topic)
+    s = P256_ORDER - int.from_bytes(sealed[-32:], "big")
+    return {
+        "kid": CARD.kid.decode(), "secret": f"{CARD.secret:064x}", "public_key": CARD.public_key.hex(), "topic": str(topic),
+        "envelope": sealed.hex(), "refused": (sealed[:-32] + s.to_bytes(32, "big")).hex(),
+    }  # fmt: skip
+
+
+def _enrolment() -> dict[str, str]:
+    """A statement of two keys, and the six words both ends show."""
+    keys = {role: signer(f"new {role}") for role in ("agent", "guard")}
+    named = {role: Signer(kid_of(GATEWAY, role, key.public_key), key._key) for role, key in keys.items()}
+    sealed = make_statement(CITY, GATEWAY, TLS_KEY, named, T0_MS)
+    payload = parse(split_set(sealed)[0]).payload
+    return {"tls_key": TLS_KEY.hex(), "payload": payload.hex(), "set": sealed.hex(), "words": words(sealed)}
+
+
+def _refused_sets(command: CommandMessage, cmd: Topic) -> list[dict[str, str]]:
+    """What is no set of ours, each a command on its topic."""
+    one, other = encode(command), encode(msgspec.structs.replace(command, counter=18))
+    alice, bruno = ALICE.seal(one, cmd), BRUNO.seal(one, cmd)
+    bad = {
+        "two payloads": b"\x82" + alice + BRUNO.seal(other, cmd),
+        "one key twice": b"\x82" + alice + alice,
+        "four envelopes": b"\x84" + alice + bruno + alice + bruno,
+        "none": b"\x80",
+        "fewer than it says": b"\x82" + alice,
+        "more than it says": b"\x81" + alice + bruno,
+        "an envelope and no set": alice,
+        "the issuer has not signed": b"\x81" + bruno,
+        "an agent's signature": b"\x82" + alice + AGENT.seal(one, cmd),
+    }
+    return [{"why": why, "topic": str(cmd), "set": data.hex()} for why, data in bad.items()]
+
+
+def _malformed() -> list[dict[str, str]]:
+    """Well signed by the gateway's agent, and no message: counted under ``message``."""
+    topics = {name: up(CITY, GATEWAY, name) for name in ("birth", "state", "death")}  # type: ignore[arg-type]
+    link = [SCHEMA, GATEWAY, "state", EPOCH, 1, NO_HASH, T0_MS, 0, 2, ["a/b"], [0], [0], [], [1], []]
+
+    def changed(place: int, value: object) -> bytes:
+        return msgspec.msgpack.encode([*link[:place], value, *link[place + 1 :]])
+
+    bad = {
+        ("state", "a schema nobody knows"): changed(0, 99),
+        ("state", "another gateway's name inside"): changed(1, "gw-monge"),
+        ("state", "another stream's name inside"): changed(2, "tele"),
+        ("state", "an epoch above 32 bits"): changed(3, 2**32),
+        ("state", "number 0"): changed(4, 0),
+        ("state", "a hash of 31 bytes"): changed(5, bytes(31)),
+        ("state", "a number where a list belongs"): changed(9, 1),
+        ("state", "a point that has no name"): changed(10, [1]),
+        ("state", "more values than points"): changed(13, [1, 2]),
+        ("state", "a quality for no sample"): changed(12, [[1, 2]]),
+        ("state", "a value that is a list"): changed(13, [[]]),
+        ("state", "neither samples nor events"): msgspec.msgpack.encode([*link[:9], [], [], [], [], [], []]),
+        ("state", "a byte behind the message"): msgspec.msgpack.encode(link) + b"\x00",
+        ("state", "cut short"): msgspec.msgpack.encode(link)[:-1],
+        ("state", "no array"): b"\x80",
+        ("death", "a connection below zero"): msgspec.msgpack.encode([SCHEMA, GATEWAY, -1]),
+        ("birth", "too few fields"): msgspec.msgpack.encode([SCHEMA, GATEWAY, 1]),
+    }
+    return [
+        {
+            "why": why,
+            "topic": str(topics[name]),
+            "payload": data.hex(),
+            "envelope": AGENT.seal(data, topics[name]).hex(),
+        }
+        for (name, why), data in bad.items()
+    ]
 
 
 def _refused(by: Signer, topic: Topic) -> list[dict[str, str]]:

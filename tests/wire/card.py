@@ -15,8 +15,8 @@ class Esp256(Signer):
     """A P-256 key made of its name, whose signatures are the same every time."""
 
     def __init__(self, kid: str) -> None:
-        number = int.from_bytes(sha256(kid.encode()).digest(), "big") % (P256_ORDER - 1) + 1
-        super().__init__(kid, ec.derive_private_key(number, ec.SECP256R1()))
+        self.secret = int.from_bytes(sha256(kid.encode()).digest(), "big") % (P256_ORDER - 1) + 1
+        super().__init__(kid, ec.derive_private_key(self.secret, ec.SECP256R1()))
 
     def sign(self, message: bytes) -> bytes:
         assert isinstance(self._key, ec.EllipticCurvePrivateKey)
