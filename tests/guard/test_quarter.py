@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from agent.model.identity import EquipmentId
+import pytest
+
 from agent.wire.demotrust import sign_demo_site
 from agent.wire.messages import Outcome
 from simulators.cabinet import Cabinet
@@ -79,13 +80,14 @@ async def test_sr_14_three_junctions_of_a_cabinet_may_be_flashed_in_ten_minutes_
             assert [rig.flashes(name) for name in NAMES] == [1, 1, 1, 0]
 
 
-async def test_sr_14_the_observers_own_request_is_counted_and_is_refused_to_nobody() -> None:
+@pytest.mark.parametrize("asked", [2, 3])
+async def test_sr_14_the_observers_own_request_counts_like_a_persons_and_is_never_refused(asked: int) -> None:
     async with quarter_rig("conflict") as rig:
         await rig.run(1)
-        assert [(await rig.flash(name)).ended for name in NAMES[:3]] == ["done"] * 3
+        assert [(await rig.flash(name)).ended for name in NAMES[:asked]] == ["done"] * asked
         rig.signals[NAMES[3]].fault("stuck_green:4")
         await rig.run(0.4)
-        assert [rig.flashes(name) for name in NAMES] == [1, 1, 1, 1]
-        latch = rig[NAMES[3]].latch
-        assert latch is not None
-        assert rig.guard.surroundings.flash_at_ms(EquipmentId(NAMES[3])) is not None
+        assert rig.flashes(NAMES[3]) == 1
+        refused = await rig.flash(NAMES[2])
+        assert (refused.ended, refused.rule) == ("refused", "SR-14")
+        assert sum(rig.flashes(name) for name in NAMES) == asked + 1
