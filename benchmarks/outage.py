@@ -35,7 +35,7 @@ METHOD = (
     "is connected until the telemetry of the hole has arrived: its latency is that of the live lane beside the backlog. "
     "Lost: links in the gateway's journal at rest that the manager does not hold, or holds otherwise. Duplicated: links "
     "that are in the manager's database more than once. *Drained* counts from the end of the hole, the first row of the two "
-    "alone the wait for the next attempt to connect (full jitter, 16 s at most after so many failures)."
+    "alone the wait for the next attempt to connect (full jitter: up to 32 s after the five that fail in so long a hole)."
 )
 
 

@@ -1,8 +1,8 @@
 """A small city of real parts: two mosquittos with mutual TLS, a manager, two cabinets, and a line to each that can fail.
 
-What is real: every process, every socket, every certificate, every database. What is not: lamps, photocell and signal
-controller (simulators in this process, which count), and the address of the brokers: each party has a line of its own
-that leads to the broker of the day, as a floating address would.
+What is real: every process, every socket, every certificate, every database. The two brokers do not know each other; the
+manager is on both, each cabinet on one of them. What is not: lamps, photocell and signal controller (simulators in this
+process, which count), and the address of a cabinet's broker: its line leads to one of the two, as a floating address would.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ LIGHTING, JUNCTION, ROOM = "gw-darcy", "gw-republique", "control-room"
 GATEWAYS = (LIGHTING, JUNCTION)
 OPERATORS = ("alice", "bruno")
 ROOMS = ("room-a", "room-b")
+ROOM_LINES = tuple(f"{ROOM}/{room}" for room in ROOMS)
 SITES = ROOT / "configs" / "sites"
 POLL_MS = {LIGHTING: 200, JUNCTION: 500}
 ASK_S = 3.0
@@ -97,8 +98,10 @@ class Plant:
             plant = cls(folder, cabinet, signals)
             stack.push_async_callback(plant.stop)
             await asyncio.to_thread(plant._lay_out, mosquitto)
-            for name in (*GATEWAYS, ROOM):
-                plant.lines[name] = await stack.enter_async_context(Line.serve(plant.rooms[ROOMS[0]]))
+            for n, name in enumerate(GATEWAYS):
+                plant.lines[name] = await stack.enter_async_context(Line.serve(plant.rooms[ROOMS[n]]))
+            for room, name in zip(ROOMS, ROOM_LINES, strict=True):
+                plant.lines[name] = await stack.enter_async_context(Line.serve(plant.rooms[room]))
             plant._write_sites()
             for each in plant.programs.values():
                 each.start()
@@ -136,9 +139,9 @@ class Plant:
             "127.0.0.1:16161": self.signals.port,
         }
         where = ("--dir", str(self.folder / "fleet"), "--trust", str(self.folder / "trust"))
-        broker = f"mqtts://127.0.0.1:{self.lines[ROOM].port}"
+        brokers = [word for name in ROOM_LINES for word in ("--broker", f"mqtts://127.0.0.1:{self.lines[name].port}")]
         http = f"127.0.0.1:{self.http}"
-        self._keep("fleet", "-m", "fleet.cli", "serve", *where, "--broker", broker, "--http", http)
+        self._keep("fleet", "-m", "fleet.cli", "serve", *where, *brokers, "--http", http)
         for gateway in GATEWAYS:
             text = (SITES / f"{gateway}.toml").read_text()
             for written, port in wires.items():
