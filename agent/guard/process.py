@@ -21,6 +21,7 @@ from agent.ledger.errors import LedgerError
 from agent.ledger.ledger import Ledger
 from agent.model.equipment import Bollard, Junction
 from agent.model.identity import EquipmentId
+from agent.model.observation import Scalar
 from agent.model.site import Address, Cabinet, ModbusLink, Realtime, SnmpLink
 from agent.process.clock import Clock, host_clock
 from agent.process.gatekeeper import Gatekeeper
@@ -28,6 +29,7 @@ from agent.process.heldkeys import KEY_LIST, HeldKeys
 from agent.process.liveness import Liveness, notify, watchdog_period_s
 from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
+from agent.process.timekeeper import Timekeeper
 from agent.process.trustfiles import read_trust
 from agent.safety.latch import Latch
 from agent.safety.secret import defaults_among
@@ -140,6 +142,7 @@ class Guard:
             loop.add_signal_handler(number, stop.set)
         self.take(claim(self._cabinet.realtime, self._cabinet.realtime_priority))
         await self.records.open()
+        self._clock.hear(self.records.floor_ms, is_live=False)
         self.hold_what_may_be_lost()
         await recall_flashes(self._cabinet.site, self.records, self.surroundings, self._clock)
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")
@@ -155,6 +158,8 @@ class Guard:
                     scans.append(group.create_task(self.presence.run(), name="presence"))
                 scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
                 scans.append(group.create_task(self.records.run(), name="records"))
+                timekeeper = Timekeeper(self._clock, self._note_time, self.records.keep_floor)
+                scans.append(group.create_task(timekeeper.run(), name="clock"))
                 await stop.wait()
                 notify("STOPPING=1")
                 await stop_all(scans)
@@ -217,6 +222,9 @@ class Guard:
 
     def _note_keys(self, kind: str, text: str) -> None:
         self.records.note(kind, "", "", text)
+
+    def _note_time(self, kind: str, text: str, detail: dict[str, Scalar]) -> None:
+        self.records.note(kind, "", "", text, detail)
 
     def concerns(self) -> Iterator[str]:
         """What of the process itself a technician should know."""

@@ -56,6 +56,7 @@ class Records:
         self.latches: dict[EquipmentId, Latch] = {}
         self.counters: dict[str, int] = {}
         self.head = self.acked = StreamHead(STREAM, 0, 0, bytes(32))
+        self.floor_ms = 0
         self.failures = 0
         self.last_failure = ""
         self.is_failing = False
@@ -71,6 +72,7 @@ class Records:
         self._ledger = await loop.run_in_executor(self._thread, self._open)
         self.latches, self.counters = await self._read(lambda ledger: (ledger.latches(), ledger.counters))
         self.head, self.acked = await self._read(_heads)
+        self.floor_ms = await self._read(lambda ledger: ledger.floor_ms)
         self.are_latches_known = self.latches.pop(ALL_EQUIPMENT, None) is None
 
     async def close(self) -> None:
@@ -171,6 +173,15 @@ class Records:
         if not await self._is_done(self._begin(lambda ledger: ledger.raise_counter(kid, counter))):
             raise LedgerError(self.last_failure)
         self.counters[kid] = counter
+
+    async def keep_floor(self, time_ms: int) -> None:
+        """Keep the newest signed time.
+
+        Raises:
+            LedgerError: it is not known to be on disk.
+        """
+        if not await self._is_done(self._begin(lambda ledger: ledger.raise_floor(time_ms))):
+            raise LedgerError(self.last_failure)
 
     async def acknowledge(self, ack: Ack) -> None:
         """Take in a verified ack. A disk that fails is counted; the fleet will repeat its ack.

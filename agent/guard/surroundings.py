@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agent.model.command import Command, RequestFlash
 from agent.model.identity import EquipmentId
-from agent.model.observation import ClockQuality, Presence
+from agent.model.observation import Presence
 from agent.model.site import Site
 from agent.process.clock import Clock
 from agent.safety.budget import spend
@@ -79,12 +79,14 @@ class Surroundings:
             WireError, TrustError: not believed; nothing changed.
         """
         topic = parse(topic_text)
-        unix_ms = self._clock.unix_ms() if self._clock.quality() is not ClockQuality.UNKNOWN else None
+        time = self._clock.read()
+        unix_ms = time.known_ms
         if topic.city != self._site.city:
             raise TopicError(f"not for this guard: {topic}")
         if topic.direction == "fleet":
             state = open_state(self._ring, sealed, topic, unix_ms)
-            self._leadership.receive(state, self._clock.now_ms(), unix_ms)
+            self._leadership.receive(state, time.now_ms, unix_ms, time.earliest_ms)
+            self._clock.hear(state.issued_ms, is_live=self._leadership.heard_at_ms == time.now_ms)
             return None
         if (topic.gateway, topic.message_class) != (self._site.gateway, "ack"):
             raise TopicError(f"not for this guard: {topic}")

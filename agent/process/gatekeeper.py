@@ -12,7 +12,7 @@ from typing import Protocol
 from agent.ledger.errors import LedgerError
 from agent.model.command import Command, Origin, Role
 from agent.model.identity import CityId, EquipmentId, GatewayId
-from agent.model.observation import Scalar
+from agent.model.observation import ClockQuality, Scalar
 from agent.process.clock import Clock
 from agent.process.stopping import stop_all
 from agent.safety.verdict import Approved, Refused
@@ -179,14 +179,16 @@ class Gatekeeper:
             reply.cancel()  # Does nothing to one that has its answer.
 
     async def _take(self, sealed: bytes) -> Reply:
+        time = self._clock.read()
         try:
             admitted = self._gate.admit(
                 sealed,
                 self._topic,
                 self._executor.counters,
-                self._clock.now_ms(),
-                self._clock.unix_ms(),
-                self._clock.quality(),
+                time.now_ms,
+                time.unix_ms,
+                ClockQuality.UNKNOWN if time.known_ms is None else time.quality,
+                time.earliest_ms,
             )
         except (WireError, TrustError) as error:
             self.count(error.reason)

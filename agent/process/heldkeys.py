@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
 from agent.process.trustfiles import KEYS_FILE, Trust, read_key_list, read_roots_file
 from agent.wire.errors import TrustError
@@ -81,8 +80,7 @@ class HeldKeys:
 
     def concern(self) -> str:
         """What a technician should know of the list; empty if nothing."""
-        is_clock_known = self._clock.quality() is not ClockQuality.UNKNOWN
-        if not self.ring.is_expired(self._clock.unix_ms() if is_clock_known else None):
+        if not self.ring.is_expired(self._clock.known_ms(), self._clock.earliest_ms()):
             return ""
         return f"key list {self.ring.version} is over: no command is believed until it is renewed; control goes on"
 

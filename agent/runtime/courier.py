@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from agent.ledger.errors import LedgerError
 from agent.model.identity import CityId, GatewayId
-from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
 from agent.runtime.backoff import Backoff
 from agent.runtime.carried import Carried
@@ -305,14 +304,16 @@ class Courier:
                 self.rejections.rejected(text, error.reason, str(error), self._clock.now_ms())
 
     async def _take_in(self, topic: Topic, payload: bytes) -> None:
-        clock_ms = None if self._clock.quality() is ClockQuality.UNKNOWN else self._clock.unix_ms()
+        time = self._clock.read()
+        clock_ms = time.known_ms
         match topic.direction, topic.message_class:
             case "down", "ack":
                 await self._take_ack(topic, payload, clock_ms)
             case "fleet", "state":
                 state = open_state(self._ring(), payload, topic, clock_ms)
-                if self.leadership.receive(state, self._clock.now_ms(), clock_ms):
+                if self.leadership.receive(state, time.now_ms, clock_ms, time.earliest_ms):
                     self._restart_streams()
+                self._clock.hear(state.issued_ms, is_live=self.leadership.heard_at_ms == time.now_ms)
                 await self._pass_on(topic, payload)
             case "down", "cmd":
                 try:

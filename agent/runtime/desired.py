@@ -106,8 +106,7 @@ class DesiredState:
         """
         if topic != self._topic:
             raise GenerationError(f"a desired state on {topic}")
-        now_ms = self._clock.unix_ms() if self._clock.quality() else None
-        document = open_desired(self._ring(), sealed, topic, now_ms)
+        document = open_desired(self._ring(), sealed, topic, self._clock.known_ms())
         arrived, newest = Signed(document, sealed, envelope.digest(sealed)), self._next or self._kept
         if newest is None or arrived.generation > newest.generation:
             self._next = arrived

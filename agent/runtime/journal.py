@@ -67,6 +67,7 @@ class Journal:
         self._acked: dict[str, StreamHead] = {}
         self._counters: dict[str, int] = {}
         self.damage: Damage | None = None
+        self.floor_ms = 0
         self.commits = 0
         self.failures = 0
 
@@ -75,6 +76,7 @@ class Journal:
         self._ledger = await asyncio.to_thread(self._make)
         self.damage = self._ledger.damage
         self._counters = self._ledger.counters
+        self.floor_ms = self._ledger.floor_ms
         self._publish(*self._stand())
         self._thread.start()
         return self
@@ -152,6 +154,10 @@ class Journal:
         """
         await self._ask(lambda ledger: ledger.raise_counter(kid, counter))
         self._counters[kid] = max(counter, self._counters.get(kid, 0))
+
+    async def keep_floor(self, time_ms: int) -> None:
+        """Keep the newest signed time; see ``Ledger.raise_floor``."""
+        await self._ask(lambda ledger: ledger.raise_floor(time_ms))
 
     async def next_number(self, name: str) -> int:
         """A number that never repeats, such as the connection's."""

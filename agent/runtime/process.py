@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.ledger.errors import LedgerError
 from agent.model.equipment import Bollard, Equipment, Junction, Meter, Points, Segment
 from agent.model.identity import EquipmentId
+from agent.model.observation import Scalar
 from agent.model.site import Address, Cabinet, ModbusLink
 from agent.process.client import LocalClient
 from agent.process.clock import Clock, host_clock
@@ -19,6 +20,7 @@ from agent.process.liveness import Liveness, notify
 from agent.process.reply import fitting_text
 from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
+from agent.process.timekeeper import Timekeeper
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
 from agent.runtime.daylight import Daylight
@@ -65,6 +67,7 @@ class Agent:
         self._profiles = home / cabinet.profiles
         self._journal = journal
         self._started_ms = clock.now_ms()
+        clock.hear(journal.floor_ms, is_live=False)
         state = home / cabinet.state
         self.table = PointTable()
         self.recorder = Recorder(journal, clock)
@@ -147,6 +150,9 @@ class Agent:
 
     def _beat(self) -> None:
         self.uplink.beat()
+
+    def _note_time(self, kind: str, text: str, detail: dict[str, Scalar]) -> None:
+        self.recorder.event("audit", kind, "", "", text, detail)
 
     def _is_fleet_silent(self) -> bool:
         return self.uplink.fleet(self._started_ms) == "silent"
@@ -241,6 +247,7 @@ class Agent:
         yield "gateway's keys", self.gateway_keys.run()
         yield "uplink", self.uplink.run()
         yield "desired state", self.desired.run()
+        yield "clock", Timekeeper(self._clock, self._note_time, self._journal.keep_floor).run()
         yield "watchdog", self._feed_watchdog()
 
     def _expect(self, name: str, deadline_ms: int) -> Callable[[], None]:

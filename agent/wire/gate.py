@@ -159,6 +159,7 @@ class CommandGate:
         now_ms: int,
         unix_ms: int,
         clock: ClockQuality,
+        earliest_ms: int = 0,
     ) -> Admitted | Declined | Repeated:
         """Judge authenticity and freshness of one sealed command.
 
@@ -167,13 +168,14 @@ class CommandGate:
             topic: ``down/cmd`` of this gateway.
             counters: issuer kid -> newest counter stored; an absent kid counts as 0.
             now_ms: monotonic. unix_ms: by the gateway's clock, believed only if ``clock`` is known.
+            earliest_ms: it is not before this: keys that had expired then are expired, whatever the clock says.
 
         Raises:
             WireError: not a command. Nothing was done, nobody is answered.
             TrustError: not from a key that may command. Nothing was done, nobody is answered.
         """
         is_clock_known = clock is not ClockQuality.UNKNOWN
-        opened = self.ring.open_set(data, topic, unix_ms if is_clock_known else None)
+        opened = self.ring.open_set(data, topic, unix_ms if is_clock_known else None, earliest_ms)
         message = decode(opened.payload, CommandMessage)
         if message.gateway != topic.gateway:
             raise MessageError(f"a command for {message.gateway} on {topic}")

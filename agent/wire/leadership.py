@@ -31,12 +31,13 @@ class Leadership:
         """The highest term seen."""
         return 0 if self.leader is None else self.leader.term
 
-    def receive(self, state: FleetState, now_ms: int, unix_ms: int | None = None) -> bool:
+    def receive(self, state: FleetState, now_ms: int, unix_ms: int | None = None, earliest_ms: int = 0) -> bool:
         """Take in one verified state; True if another manager leads from now on.
 
         Args:
             now_ms: monotonic.
             unix_ms: our clock, None while unknown; a state from longer ago than FLEET_STALE_MS does not count as heard.
+            earliest_ms: it is not before this: what is older was played again, also while our clock is unknown.
         """
         leader = self.leader
         if leader is not None and state.term < leader.term:
@@ -51,9 +52,9 @@ class Leadership:
         if is_change:
             self.is_disputed = False
         is_recent = unix_ms is not None and abs(unix_ms - state.issued_ms) < FLEET_STALE_MS
-        is_old = unix_ms is not None and not is_recent
+        is_old = (unix_ms is not None and not is_recent) or state.issued_ms < earliest_ms - FLEET_STALE_MS
         # The first state after connecting may be years old; without a clock only the next beat proves life.
-        if is_recent or (not self._is_repetition_expected and not is_old):
+        if (is_recent or not self._is_repetition_expected) and not is_old:
             self.heard_at_ms = now_ms
         self._is_repetition_expected = False
         self.leader = state

@@ -173,9 +173,9 @@ class KeyRing:
         """The key of that name."""
         return self._entries.get(kid)
 
-    def is_expired(self, now_ms: int | None) -> bool:
-        """True once the list should have been renewed; never while the clock is unknown."""
-        return now_ms is not None and now_ms > self.expires_ms
+    def is_expired(self, now_ms: int | None, earliest_ms: int = 0) -> bool:
+        """True once the list should have been renewed; while the clock is unknown only if it surely should have been."""
+        return (earliest_ms if now_ms is None else now_ms) > self.expires_ms
 
     def replaced_by(self, data: bytes, roots: Roots) -> "KeyRing":
         """Take over a newer key list.
@@ -219,7 +219,7 @@ class KeyRing:
             raise CapabilityError(f"{entry.kid} may not sign {topic} as {capability}")
         return Opened(entry.kid, entry.subject, entry.role, parsed.payload, envelope.digest(data))
 
-    def open_set(self, data: bytes, topic: Topic, now_ms: int | None = None) -> OpenedSet:
+    def open_set(self, data: bytes, topic: Topic, now_ms: int | None = None, earliest_ms: int = 0) -> OpenedSet:
         """Verify a command set: every envelope by a key that may sign some command. The class is judged by the gate.
 
         Raises:
@@ -230,24 +230,25 @@ class KeyRing:
         payload = b""
         for sealed in envelope.split_set(data):
             parsed = envelope.parse(sealed)
-            entry = self._verified(parsed, topic, now_ms)
+            entry = self._verified(parsed, topic, now_ms, earliest_ms)
             if (topic.direction, topic.message_class) != _TOPICS[COMMAND_CAPABILITIES[0]]:
                 raise CapabilityError(f"a command on {topic}")
             if entry.role not in {"operator", "technician"} or not set(entry.capabilities) & set(COMMAND_CAPABILITIES):
                 raise CapabilityError(f"{entry.kid} may not sign commands")
             signers.append(entry)
             payload = parsed.payload
-        if self.is_expired(now_ms):
+        if self.is_expired(now_ms, earliest_ms):
             raise UnknownKeyError(f"key list {self.version} has expired: no command is believed until it is renewed")
         return OpenedSet(payload, tuple(signers))
 
-    def _verified(self, parsed: Parsed, topic: Topic, now_ms: int | None) -> KeyEntry:
+    def _verified(self, parsed: Parsed, topic: Topic, now_ms: int | None, earliest_ms: int = 0) -> KeyEntry:
         entry = self._entries.get(parsed.kid)
         if entry is None:
             raise UnknownKeyError(f"no key {parsed.kid[:64]!r} in key list {self.version}")
         if entry.algorithm != parsed.algorithm:
             raise SignatureError(f"{entry.kid} is not registered for algorithm {parsed.algorithm}")
-        if now_ms is not None and not entry.not_before_ms <= now_ms <= entry.not_after_ms:
+        is_early = now_ms is not None and now_ms < entry.not_before_ms
+        if is_early or (earliest_ms if now_ms is None else now_ms) > entry.not_after_ms:
             raise UnknownKeyError(f"{entry.kid} is outside its validity")
         key = self._keys.get(parsed.kid)
         if key is None:  # Built on first use: a city has thousands of keys, a gateway meets a handful.
