@@ -15,8 +15,20 @@ from agent.wire.enrolment import SigningKey
 from agent.wire.errors import TrustError, WireError
 from agent.wire.keyfile import Signer
 from agent.wire.messages import SCHEMA, decode, encode
-from agent.wire.roots import Roots, key_list_topic
-from agent.wire.trust import GUARD_SUFFIX, KeyEntry, KeyList, KeyRing, load_key_list
+from agent.wire.roots import (
+    Anchor,
+    Bundle,
+    Handover,
+    Roots,
+    Signed,
+    handover_to,
+    key_list_topic,
+    read_bundle,
+    roots_of,
+    roots_topic,
+    signed_of,
+)
+from agent.wire.trust import GUARD_SUFFIX, KeyEntry, KeyList, KeyRing
 from fleet import authority
 from fleet.enrolment import FOLDER, Request
 from fleet.errors import FolderError
@@ -81,6 +93,46 @@ def draft(ring: KeyRing, approved: Iterable[Request], removed: Sequence[str], no
     return KeyList(SCHEMA, ring.city, ring.version + 1, now_ms, now_ms + days * DAY_MS, list(entries.values()))
 
 
+def replace_key(drafted: KeyList, old_kid: str, new: Anchor, now_ms: int, overlap_days: int) -> KeyList:
+    """Let a new key do what an old one does; the old one stays good for a while, so that nobody is cut off.
+
+    Args:
+        overlap_days: until the old one ends, 0..365.
+
+    Raises:
+        FolderError: no such key, or the new one's name is taken.
+    """
+    entries = {entry.kid: entry for entry in drafted.keys}
+    kid = new.kid.decode()
+    if old_kid not in entries:
+        raise FolderError(f"there is no key {old_kid!r} to replace; armoire-fleet keys show lists them")
+    if kid in entries:
+        raise FolderError(f"a key {kid!r} is in the list already: a new key has a new name")
+    old = entries[old_kid]
+    until_ms = min(old.not_after_ms, now_ms + overlap_days * DAY_MS)
+    fresh = KeyEntry(
+        kid, new.algorithm, new.public_key, old.subject, old.role, old.capabilities, old.scope,
+        now_ms - DAY_MS, now_ms + GATEWAY_KEY_DAYS * DAY_MS,
+    )  # fmt: skip
+    entries[old_kid] = msgspec.structs.replace(old, not_after_ms=until_ms)
+    return msgspec.structs.replace(drafted, keys=[*entries.values(), fresh])
+
+
+def draft_roots(ring: KeyRing, roots: Roots, officers: Sequence[Anchor], threshold: int, now_ms: int) -> Handover:
+    """The handover to the officers' keys N+1.
+
+    Raises:
+        FolderError: these keys could sign nothing.
+    """
+    held = ring.roots or roots
+    handover = handover_to(Roots(held.city, threshold, tuple(officers), held.version + 1), now_ms)
+    try:
+        roots_of(handover)
+    except TrustError as error:
+        raise FolderError(str(error)) from error
+    return handover
+
+
 def changes(ring: KeyRing, drafted: KeyList) -> Changes:
     """What an officer has to look at before signing."""
     old = {entry.kid: entry for entry in ring.entries()}
@@ -109,29 +161,57 @@ def read_draft(data: bytes, roots: Roots) -> KeyList:
 
 
 def sign(data: bytes, officer: Signer, roots: Roots) -> bytes:
-    """An officer's signature of a draft, with the draft in it.
+    """An officer's signature of a draft of a key list, with the draft in it.
 
     Raises:
         FolderError: the key is no officer's.
     """
-    if officer.kid not in {anchor.kid for anchor in roots.anchors if anchor.public_key == officer.public_key}:
-        raise FolderError(f"{officer.kid.decode()} is no officer's key in this city's roots")
+    _check_officer(officer, roots.anchors)
     return envelope.join_set([officer.seal(data, key_list_topic(roots.city))])
 
 
-def publish(signatures: Sequence[bytes], roots: Roots, ring: KeyRing, folder: Path) -> KeyRing:
+def sign_roots(handover: Handover, officer: Signer, roots: Roots) -> bytes:
+    """An officer's signature of a handover: one of those before it, or of those it names.
+
+    Raises:
+        FolderError: the key is neither's.
+    """
+    _check_officer(officer, (*roots.anchors, *roots_of(handover).anchors))
+    return envelope.join_set([officer.seal(encode(handover), roots_topic(roots.city))])
+
+
+def publish(
+    signatures: Sequence[bytes], handed_over: Sequence[bytes], roots: Roots, ring: KeyRing, folder: Path
+) -> KeyRing:
     """Join the officers' signatures, and put the list in force.
+
+    Args:
+        handed_over: signatures of a handover that comes with this list; none if the officers' keys stay.
 
     Raises:
         FolderError: too few, of different drafts, or not newer than the list in force, which stays.
     """
     try:
-        sealed = envelope.join_set([each for one in signatures for each in envelope.split_set(one)])
-        newer = load_key_list(sealed, roots, ring.version + 1)
+        handovers = list(read_bundle(ring.sealed).handovers)
+        if handed_over:
+            handovers.append(_joined(handed_over))
+        sealed = encode(Bundle(SCHEMA, handovers, _joined(signatures)))
+        newer = ring.replaced_by(sealed, roots)
+        if newer.version == ring.version:
+            raise FolderError(f"not published: key list {ring.version} is in force already")
     except (WireError, TrustError) as error:
         raise FolderError(f"not published: {error}") from error
     authority.replace(folder / KEYS_FILE, sealed, 0o644)
     return newer
+
+
+def _joined(signatures: Sequence[bytes]) -> Signed:
+    return signed_of([each for one in signatures for each in envelope.split_set(one)])
+
+
+def _check_officer(officer: Signer, anchors: Sequence[Anchor]) -> None:
+    if officer.kid not in {anchor.kid for anchor in anchors if anchor.public_key == officer.public_key}:
+        raise FolderError(f"{officer.kid.decode()} is no officer's key in this city's roots")
 
 
 def _entry(key: SigningKey, request: Request, now_ms: int) -> KeyEntry:

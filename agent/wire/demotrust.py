@@ -24,7 +24,7 @@ from agent.wire import envelope
 from agent.wire.commissioning import seal_facts, signature_path
 from agent.wire.keyfile import KeyFileError, Signer, read_signer
 from agent.wire.messages import SCHEMA, encode
-from agent.wire.roots import Anchor, Roots, key_list_topic
+from agent.wire.roots import Anchor, Roots, anchor_toml, key_list_topic
 from agent.wire.trust import COMMAND_CAPABILITIES, COMMISSION, EVERY_GATEWAY, GUARD_SUFFIX, KeyEntry, KeyList
 
 ROOTS_FILE = "roots.toml"
@@ -126,17 +126,8 @@ def anchors_of(officers: Sequence[Signer], city: str, threshold: int) -> Roots:
 
 def roots_toml(city: str, threshold: int, officers: Sequence[Signer]) -> str:
     """Write what ``trust.read_roots`` reads."""
-    lines = [f'city = "{city}"', f"threshold = {threshold}"]
-    for anchor in anchors_of(officers, city, threshold).anchors:
-        lines += (
-            "",
-            "[[anchor]]",
-            f'kid = "{anchor.kid.decode()}"',
-            f"algorithm = {anchor.algorithm}",
-            f'public_key = "{anchor.public_key.hex()}"',
-            f'subject = "{anchor.subject}"',
-        )
-    return "\n".join(lines) + "\n"
+    head = f'city = "{city}"\nthreshold = {threshold}\n'
+    return "\n".join((head, *map(anchor_toml, anchors_of(officers, city, threshold).anchors)))
 
 
 def _make(path: Path, kid: str) -> Signer:

@@ -75,16 +75,22 @@ class Signer:
         """Seal a payload for a topic."""
         return envelope.seal(self, payload, topic.aad)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, passphrase: bytes | None = None) -> None:
         """Write the private key to a new file of mode 0600; an existing file is never overwritten.
+
+        Args:
+            passphrase: encrypts it; for a person's key. A cabinet starts without a person.
 
         Raises:
             KeyFileError: the file exists or cannot be written.
         """
         from cryptography.hazmat.primitives import serialization
 
+        locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase is not None:
+            locked = serialization.BestAvailableEncryption(passphrase)
         text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked
         )
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -94,8 +100,11 @@ class Signer:
             raise KeyFileError(f"{path}: the key was not written: {error.strerror}") from error
 
 
-def read_signer(path: Path) -> Signer:
+def read_signer(path: Path, passphrase: bytes | None = None) -> Signer:
     """Read a private key file: PEM with a first line ``# kid: <kid>``.
+
+    Args:
+        passphrase: for a file that needs one; not looked at otherwise.
 
     Raises:
         KeyFileError: missing, readable by others, or not a key of ours. Nothing was signed.
@@ -120,7 +129,7 @@ def read_signer(path: Path) -> Signer:
         if not header.startswith(KID_HEADER) or len(data) > KEY_FILE_BYTES_MAX:
             raise ValueError(f"the first line must read {KID_HEADER}<kid>")
         kid = header.removeprefix(KID_HEADER).strip()
-        key = _private_key(pem)
+        key = _private_key(pem, passphrase)
         if not 0 < len(kid.encode()) <= envelope.KID_BYTES_MAX:
             raise ValueError("the kid must be 1..64 bytes")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -132,7 +141,7 @@ def read_signer(path: Path) -> Signer:
     return Signer(kid, key)
 
 
-def _private_key(pem: bytes) -> "PrivateKeyTypes":
+def _private_key(pem: bytes, passphrase: bytes | None) -> "PrivateKeyTypes":
     """Read a private key. One of Ed25519 as we write it needs no library, which costs 1.4 MB of memory.
 
     Raises:
@@ -145,4 +154,5 @@ def _private_key(pem: bytes) -> "PrivateKeyTypes":
             return Ed25519PrivateKey.from_private_bytes(der[len(_ED25519_PKCS8_HEAD) :])
     from cryptography.hazmat.primitives import serialization
 
-    return serialization.load_pem_private_key(pem, password=None)
+    is_locked = b"ENCRYPTED" in pem.partition(b"\n")[0]
+    return serialization.load_pem_private_key(pem, password=passphrase if is_locked else None)

@@ -167,6 +167,29 @@ def read_roots(text: str) -> Roots:
     return roots
 
 
+def read_anchor(text: str) -> Anchor:
+    """Read the public half of one key, as ``anchor_toml`` writes it.
+
+    Raises:
+        KeyListError: it is none, or there are several.
+    """
+    try:
+        (table,) = tomllib.loads(text)["anchor"]
+        return _anchor(table)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise KeyListError(f"not the public half of one key: {error}") from error
+
+
+def anchor_toml(anchor: Anchor) -> str:
+    """The public half of one key, as ``roots.toml`` has it."""
+    return f"""[[anchor]]
+kid = "{anchor.kid.decode()}"
+algorithm = {anchor.algorithm}
+public_key = "{anchor.public_key.hex()}"
+subject = "{anchor.subject}"
+"""
+
+
 def _anchor(table: Mapping[str, object]) -> Anchor:
     kid, algorithm, raw, subject = (table[name] for name in ("kid", "algorithm", "public_key", "subject"))
     if not (isinstance(kid, str) and isinstance(raw, str) and isinstance(subject, str) and type(algorithm) is int):
