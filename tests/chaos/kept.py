@@ -20,7 +20,7 @@ class Life:
     """One process of a program, from its start to its end; times are monotonic seconds.
 
     Args:
-        frozen: intervals in which it was stopped.
+        frozen: intervals in which it was stopped. cpu: (monotonic seconds, CPU seconds used by then), each SAMPLE_S.
     """
 
     pid: int
@@ -29,6 +29,7 @@ class Life:
     frozen: list[tuple[float, float]] = field(default_factory=list)
     fds_max: int = 0
     rss_mb: list[float] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Kept:
@@ -137,6 +138,8 @@ class Kept:
             self.life.fds_max = max(self.life.fds_max, len(list((folder / "fd").iterdir())))
             pages = int((folder / "statm").read_text().split()[1])
             self.life.rss_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+            used = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]  # utime and stime, proc(5)
+            self.life.cpu.append((time.monotonic(), sum(map(int, used)) / os.sysconf("SC_CLK_TCK")))
 
     def _over(self) -> None:
         self._process = None

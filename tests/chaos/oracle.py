@@ -14,6 +14,7 @@ from typing import Any
 from agent.wire.envelope import digest, parse
 from agent.wire.messages import Batch, StreamHead, decode
 from agent.wire.streams import NO_HASH
+from tests.chaos.kept import Life
 from tests.chaos.plant import COUNTED, GATEWAYS, Level, Plant
 
 ENDINGS = {"done", "refused", "expired", "failed", "unknown"}
@@ -23,6 +24,9 @@ SCAN_GAP_S_MAX = 2.0
 """A scan each 0.1 s; on two cores that everything else shares, and with the guard's own reconnects."""
 RESIDENT_MB_MAX = {"agent": 120.0, "guard": 100.0, "fleet": 220.0, "room": 60.0}
 DESCRIPTORS_MAX = {"agent": 60, "guard": 60, "fleet": 80, "room": 60}
+SETTLED_S, WINDOW = 5.0, 10
+BUSY_MAX = 0.6
+"""Of a core, over WINDOW samples, once a process has settled: one that waits for a dead socket in a circle takes all of it."""
 LATE_MS = 2_000
 ANSWER_MS = 10_000
 """After a command's end: 5 s for its answer, and the manager's beat."""
@@ -44,11 +48,15 @@ class Tally:
     duplicated: int = 0
     scan_gap_s: float = 0.0
     sizes: dict[str, tuple[float, int]] = field(default_factory=dict)
+    busiest: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         commands = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
         reasons = "".join(f"  {count:4} {reason}\n" for reason, count in self.reasons.most_common())
-        sizes = ", ".join(f"{name} {mb:.0f} MB {fds} fds" for name, (mb, fds) in sorted(self.sizes.items()))
+        sizes = ", ".join(
+            f"{name} {mb:.0f} MB {fds} fds {self.busiest[name]:.0%} CPU"
+            for name, (mb, fds) in sorted(self.sizes.items())
+        )
         return (
             f"links {self.links}: lost {self.lost}, duplicated {self.duplicated}; {self.values} samples, {self.events} "
             f"events; {self.shown} values of the counted point, in order\n"
@@ -230,7 +238,7 @@ def _alive(began_s: float, ended_s: float, frozen: Sequence[tuple[float, float]]
 
 
 def check_processes(plant: Plant, tally: Tally) -> None:
-    """Nobody died by itself, complained with a traceback, or grew."""
+    """Nobody died by itself, complained with a traceback, grew, or ran in a circle."""
     deaths = [each for program in plant.programs.values() for each in program.deaths]
     assert not deaths, f"{deaths}\n{plant.tail()}"
     for name, program in plant.programs.items():
@@ -242,3 +250,13 @@ def check_processes(plant: Plant, tally: Tally) -> None:
         tally.sizes[name] = (largest, fds)
         assert largest <= RESIDENT_MB_MAX[kind], f"{name} took {largest:.0f} MB"
         assert fds <= DESCRIPTORS_MAX[kind], f"{name} had {fds} files open"
+        busiest = max((rate for life in program.lives for rate in _rates(life)), default=0.0)
+        tally.busiest[name] = busiest
+        assert busiest <= BUSY_MAX, f"{name} took {busiest:.0%} of a core for seconds"
+
+
+def _rates(life: Life) -> Iterator[float]:
+    """CPU seconds per second, in every window of a life."""
+    settled = [each for each in life.cpu if each[0] > life.began_s + SETTLED_S]
+    for (began_s, before), (ended_s, after) in zip(settled, settled[WINDOW:], strict=False):
+        yield (after - before) / (ended_s - began_s)
