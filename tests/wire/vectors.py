@@ -54,6 +54,11 @@ EPOCH = 1_800_000_000
 BOOT = bytes(range(8))
 
 
+COMMAND = CommandMessage(
+    SCHEMA, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, NONCE, 17, T0_MS, T0_MS + 30_000,
+    "junction-1/flash_status", 2,
+)  # fmt: skip
+CMD = down(CITY, GATEWAY, "cmd")  # type: ignore[arg-type]
 ENTRY = link_entry(GATEWAY, "state", EPOCH, 1, T0_MS, bytes(range(32)))
 CHECKPOINT = Checkpoint(CITY, "control-room", 1, sha256(b"\0" + ENTRY).digest())  # type: ignore[arg-type]
 
@@ -110,23 +115,39 @@ def _chain() -> list[dict[str, Any]]:
 
 def make() -> dict[str, Any]:
     """Everything in the file."""
+    return {
+        "keys": [
+            {"kid": each.kid.decode(), "seed": sha256(each.kid).hexdigest(), "public_key": each.public_key.hex()}
+            for each in (AGENT, GUARD, DIRECTOR, ALICE, BRUNO, *OFFICERS)
+        ],
+        "envelopes": _envelopes(),
+        "sets": _sets(),
+        "roots": roots_toml(CITY, 2, OFFICERS),
+        "handover": _handover(),
+        "esp256": _esp256(up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
+        "checkpoint": {"note": seal_checkpoint(DIRECTOR, CHECKPOINT), "entry": ENTRY.hex()},
+        "enrolment": _enrolment(),
+        "refused": _refused(AGENT, up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
+        "refused-sets": _refused_sets(COMMAND, CMD),
+        "malformed": _malformed(),
+    }  # fmt: skip
+
+
+def _envelopes() -> list[dict[str, Any]]:
+    """One of each message that travels in one envelope."""
     birth, death, result = (up(CITY, GATEWAY, name) for name in ("birth", "death", "result"))  # type: ignore[arg-type]
-    ack, cmd, desired = (down(CITY, GATEWAY, name) for name in ("ack", "cmd", "desired"))  # type: ignore[arg-type]
-    state, keys = fleet_state(CITY), key_list_topic(CITY)  # type: ignore[arg-type]
+    ack, desired = (down(CITY, GATEWAY, name) for name in ("ack", "desired"))  # type: ignore[arg-type]
+    state = fleet_state(CITY)  # type: ignore[arg-type]
     head, floor = StreamHead("state", EPOCH, 9, bytes(range(32))), StreamHead("state", EPOCH, 2, NO_HASH)
     card = EquipmentCard(
         "segment-1", "segment", "Rue de la Liberté", 47.3225, 5.0384, "agent", ["set-level", "release-level"], ""
     )
-    command = CommandMessage(
-        SCHEMA, "c-1", "alice/1", GATEWAY, "junction-1", "flash", {"lease_s": 600}, NONCE, 17, T0_MS, T0_MS + 30_000,
-        "junction-1/flash_status", 2,
-    )  # fmt: skip
     setting = SettingReport("segment-1", "night_level_percent", "applied", "", "")
     report = DesiredReport(7, bytes(range(32)), [setting])
     outcome = Outcome(
         SCHEMA, "c-1", GATEWAY, "junction-1", "flash", "alice/1", "done", "", "yellow flash observed", "in flash", T0_MS
     )
-    envelopes = [
+    return [
         _one("birth", birth, Birth(
             GATEWAY, 42, "Place Darcy", T0_MS, 2, {"agent": NONCE}, [IssuerCounter("alice/1", 17)], [head], [card],
             "armoire 0.1.0", [floor],
@@ -146,37 +167,27 @@ def make() -> dict[str, Any]:
         _one("result", result, outcome, GUARD),
         _guards_link(),
     ]  # fmt: skip
-    payload = encode(command)
+
+
+def _sets() -> list[dict[str, Any]]:
+    """Commands and key lists."""
+    cmd, keys = CMD, key_list_topic(CITY)  # type: ignore[arg-type]
+    payload = encode(COMMAND)
     lone = encode(
         msgspec.structs.replace(
-            command, verb="select-plan", args={"plan": 2, "lease_s": 600}, expect_point=None, expect_value=None
+            COMMAND, verb="select-plan", args={"plan": 2, "lease_s": 600}, expect_point=None, expect_value=None
         )
     )
     two = join_set([ALICE.seal(payload, cmd), BRUNO.seal(payload, cmd)])
     key_list = sealed_list()
-    return {
-        "keys": [
-            {"kid": each.kid.decode(), "seed": sha256(each.kid).hexdigest(), "public_key": each.public_key.hex()}
-            for each in (AGENT, GUARD, DIRECTOR, ALICE, BRUNO, *OFFICERS)
-        ],
-        "envelopes": envelopes,
-        "sets": [
+    return [
             {"name": "command-by-two", "topic": str(cmd), "external_aad": cmd.aad.decode(), "payload": payload.hex(),
              "fields": _shown(msgspec.msgpack.decode(payload)), "set": two.hex()},
             {"name": "key-list", "topic": "", "external_aad": keys.aad.decode(), "payload": parse(split_set(key_list)[0]).payload.hex(),
              "fields": _shown(msgspec.msgpack.decode(parse(split_set(key_list)[0]).payload)), "set": key_list.hex()},
             {"name": "command-by-one", "topic": str(cmd), "external_aad": cmd.aad.decode(), "payload": lone.hex(),
              "fields": _shown(msgspec.msgpack.decode(lone)), "set": join_set([ALICE.seal(lone, cmd)]).hex()},
-        ],
-        "roots": roots_toml(CITY, 2, OFFICERS),
-        "handover": _handover(),
-        "esp256": _esp256(up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
-        "checkpoint": {"note": seal_checkpoint(DIRECTOR, CHECKPOINT), "entry": ENTRY.hex()},
-        "enrolment": _enrolment(),
-        "refused": _refused(AGENT, up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
-        "refused-sets": _refused_sets(command, cmd),
-        "malformed": _malformed(),
-    }  # fmt: skip
+    ]  # fmt: skip
 
 
 def _guards_link() -> dict[str, Any]:
