@@ -115,3 +115,19 @@ def test_a_safety_row_names_functions_and_tests_that_exist() -> None:
                 elif name not in names_defined(Path(path)):
                     wrong.append(f"{row[0]}: {path} defines no {name}")
     assert wrong == []
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = {
+        (page, *place)
+        for page in files(".md")
+        for place in PLACE.findall(text(page) or "")
+        if place[0].startswith("tests/")
+    }
+    assert len(named) > 30
+    wrong = [
+        f"{page}: {path}::{name}"
+        for page, path, name in sorted(named)
+        if not (ROOT / path).is_file() or name not in names_defined(Path(path))
+    ]
+    assert wrong == []
