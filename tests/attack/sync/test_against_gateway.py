@@ -4,7 +4,7 @@ agent and the real guard under commands. Named after Uptane's list.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from agent.process.clock import Clock
+from agent.runtime.errors import TransportError
+from agent.runtime.mqtt import Broker, Transport
 from agent.wire import envelope
 from agent.wire.keyfile import Signer
 from agent.wire.leadership import FLEET_STALE_MS, Leadership
@@ -26,6 +28,7 @@ from tests.guard.rig import junction_rig
 from tests.ledger.test_ledger import samples
 from tests.runtime.courier_rig import AGENT, DIRECTOR, GUARD, Fleet, Running, courier_to, fleet_on
 from tests.runtime.rig import SEGMENT, lamp_rig
+from tests.waiting import wait_until
 from tests.wire.party import GATEWAY, OTHER_GATEWAY, signer
 
 ACK = down(CITY, GATEWAY, "ack")  # type: ignore[arg-type]
@@ -165,6 +168,26 @@ async def test_a_cloned_card_notices_that_it_is_one_and_keeps_its_own_records(tm
                 await fleet.until(lambda: head_of(clone).epoch > epoch and clone.courier.backlog.get("state") == 0)
             assert fleet.values["state"][:3] == [0, 1, 2]
             assert fleet.values["state"][-1] == 666
+
+
+async def test_a_cloned_card_under_the_same_name_takes_connections_and_no_records(
+    tmp_path: Path, require_program: Callable[[str], Path]
+) -> None:
+    """A broker lets the newcomer have the name and closes the other's connection; the cabinet comes back each time."""
+    with brokers.mosquitto(require_program("mosquitto"), tmp_path) as port:
+        async with fleet_on(port) as fleet, courier_to(tmp_path / "agent.db", port) as cabinet:
+            figures = cabinet.courier.figures
+            await fleet.until(lambda: figures.connections == 1)
+            for n in range(4):
+                await cabinet.journal.append_samples("state", samples(1, n))
+                before = figures.connections
+                with suppress(TransportError):
+                    async with Transport(Broker("127.0.0.1", port), GATEWAY):
+                        await wait_until(lambda: figures.connections > before)  # noqa: B023 - awaited in this turn
+            await fleet.until(lambda: fleet.values.get("state") == [0, 1, 2, 3])
+            await fleet.until(lambda: cabinet.courier.backlog["state"] == 0)
+            conns = [birth.conn for birth in fleet.births]
+            assert conns == sorted(set(conns))
 
 
 def test_freeze_of_the_fleets_state_is_silence_and_no_memory_of_it_helps() -> None:
