@@ -114,7 +114,7 @@ def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3
         reason = _problem(database, streams)
     except sqlite3.Error as error:
         if (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF) not in _DAMAGE_CODES:
-            raise LedgerError(f"{path}: {error}") from error  # A full or read-only disk damages nothing.
+            raise LedgerError(f"{path}: {error}{_unwritable(path)}") from error  # A full or read-only disk damages nothing.
         reason = str(error)
     if database is not None and not reason:
         _remove(_beside(path, "building"))
@@ -126,6 +126,12 @@ def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3
         return _begin_beside(path), Torn(path, _name_aside(path, unix_s), reason or "damaged", unix_s)
     except (sqlite3.DatabaseError, OSError) as error:
         raise LedgerError(f"{path} is damaged ({reason}) and a new ledger cannot be begun: {error}") from error
+
+
+def _unwritable(path: Path) -> str:
+    """What SQLite calls an I/O error and a person may put right; empty if it is something else."""
+    refused = [each for each in (path, path.parent) if each.exists() and not os.access(each, os.W_OK)]
+    return f"; {refused[0]} is read-only for this process" if refused else ""
 
 
 def put_in_place(database: sqlite3.Connection, torn: Torn) -> sqlite3.Connection:

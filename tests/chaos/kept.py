@@ -41,7 +41,7 @@ class Kept:
         self.lives: list[Life] = []
         self.deaths: list[str] = []
         program = (sys.executable, *arguments) if arguments[0] == "-m" else arguments
-        self._arguments = ("setpriv", "--pdeathsig", "KILL", *program)  # Nothing outlives a storm that is killed.
+        self.arguments = ("setpriv", "--pdeathsig", "KILL", *program)  # Nothing outlives a storm that is killed.
         self._process: subprocess.Popen[bytes] | None = None
         self._freezes = 0
 
@@ -66,7 +66,7 @@ class Kept:
             return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._arguments,
+                self.arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -60,9 +61,11 @@ async def test_full_disks_and_a_flipped_bit_cost_what_cannot_be_read_and_nothing
             await the_cabinets_disk_is_full(plant)
             await the_managers_disk_is_full(plant)
             await a_bit_of_the_journal_flips(plant)
+            await the_journal_forgets(plant)
             marks = await _marks(plant)
             await plant.wait("everything has arrived", lambda: _arrived(plant, marks), WAIT_S)
         await plant.wait("the last value is shown", lambda: _is_shown(plant), WAIT_S)
+        await what_cannot_be_written_is_said(plant)
         await the_managers_database_is_cut_off(plant)
         expected = [f"fleet (pid {plant.programs['fleet'].life.pid}) ended by itself"]
         deaths = [each for program in plant.programs.values() for each in program.deaths]
@@ -121,6 +124,48 @@ async def a_bit_of_the_journal_flips(plant: Plant) -> None:
     await plant.wait("the manager knows of the damage", is_told, WAIT_S)
     kept = [value for link in links for value in decode(parse(link).payload, Batch).values]
     await plant.wait("what verified has arrived", lambda: has_again(plant, kept), WAIT_S)
+
+
+async def the_journal_forgets(plant: Plant) -> None:
+    """The end of its write-ahead log is gone, and with it links the manager holds: their numbers are not used again."""
+    program, log = plant.programs[AGENT], plant.folder / LIGHTING / "state" / "agent.db-wal"
+    await wait_until(lambda: log.exists() and log.stat().st_size > FULL_BYTES, WAIT_S)
+    marks = await _marks(plant)
+    await plant.wait("all of it is acknowledged", lambda: _arrived(plant, marks), WAIT_S)
+    assert program.kill()
+    os.truncate(log, log.stat().st_size // 2)
+    program.start()
+
+    async def is_told() -> bool:
+        found = await plant.get(f"/api/events?gateway={LIGHTING}&limit=200")
+        return any(each["kind"] == "stream.epoch" and "forked" in each["text"] for each in found or [])
+
+    await plant.wait("the manager knows of a new epoch", is_told, WAIT_S)
+
+
+async def what_cannot_be_written_is_said(plant: Plant) -> None:
+    """A folder that is read-only at the start: the agent and the manager end with a sentence, and start once it is not."""
+    as_anybody = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()  # Root may write anywhere.
+    for name, folder in ((AGENT, plant.folder / LIGHTING / "state"), ("fleet", plant.folder / "fleet")):
+        program = plant.programs[name]
+        await program.stop()
+        for each in (*folder.glob("*.db*"), folder):
+            each.chmod(0o500 if each.is_dir() else 0o400)
+        done = await asyncio.to_thread(
+            subprocess.run,
+            (*as_anybody, *program.arguments),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert done.returncode in {2, 4}, done
+        assert "Traceback" not in done.stderr, done.stderr
+        assert "read-only" in done.stderr or "readonly" in done.stderr or "ermission denied" in done.stderr, done.stderr
+        for each in (folder, *folder.glob("*.db*")):
+            each.chmod(0o700 if each.is_dir() else 0o600)
+        program.start()
+    await plant.wait("the last value is shown", lambda: _is_shown(plant), WAIT_S)
 
 
 def unacknowledged(path: Path) -> list[bytes]:
