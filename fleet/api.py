@@ -36,6 +36,7 @@ from fleet.desired_api import HANDLERS as DESIRED_HANDLERS
 from fleet.enrolment import Enrolments
 from fleet.enrolment_api import HANDLERS as ENROLMENT_HANDLERS
 from fleet.errors import AskError
+from fleet.lead_api import HANDLERS as LEAD_HANDLERS
 from fleet.origin import Origins, guarded
 from fleet.store import EVENTS_MAX, HISTORY_MAX
 
@@ -248,7 +249,7 @@ def make_app(room: ControlRoom, origins: Origins, joining: Enrolments | None = N
     ]
     handlers: list[ControllerRouterHandler] = [
         district, gateways, one_equipment, history, events, commands, one_command, send, approve, operators, health,
-        metrics, stream, *DESIRED_HANDLERS, *ENROLMENT_HANDLERS,
+        metrics, stream, *LEAD_HANDLERS, *DESIRED_HANDLERS, *ENROLMENT_HANDLERS,
     ]  # fmt: skip
     app = Litestar(
         route_handlers=[*handlers, *static],

@@ -45,6 +45,8 @@ app.command("fleet.cli_broker:app", name="broker")
 app.command("fleet.cli_enrolment:app", name="enrolment")
 app.command("fleet.cli_keys:app", name="keys")
 app.command("fleet.cli_audit:app", name="audit")
+app.command("fleet.cli_lead:app", name="lead")
+app.command("fleet.cli_lead:status", name="status", help_epilogue="Example: armoire-fleet status --json")
 app.command("fleet.cli_desired:app", name="desired")
 
 

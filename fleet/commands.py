@@ -105,6 +105,11 @@ class Commands:
         """Another manager has commanded these, with a store of its own: only their births tell how far it counted."""
         self._strangers = set(gateways)
 
+    @property
+    def strangers(self) -> frozenset[str]:
+        """Gateways that have not introduced themselves since."""
+        return frozenset(self._strangers)
+
     def introduced(self, gateway: str) -> None:
         """A gateway has told its counters."""
         self._strangers.discard(gateway)

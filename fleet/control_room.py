@@ -28,6 +28,7 @@ from fleet.answers import (
 )
 from fleet.arrangement import Arrangement, open_stores
 from fleet.broadcast import Broadcast
+from fleet.catchup import CatchUp
 from fleet.changes import Change
 from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
@@ -144,6 +145,7 @@ class ControlRoom:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.leading.run())
                 tasks.create_task(self._reread())
+                tasks.create_task(CatchUp(self).run())
                 tasks.create_task(self.desired.run())
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())
@@ -169,7 +171,7 @@ class ControlRoom:
             city=self.city,
             fleet=self.fleet,
             term=self.term,
-            standby=self.leading.refusal(),
+            standby=self.leading.standby(),
             t_ms=now_ms,
             broker="connected" if self.link.is_connected else self.link.reason,
             gateways=district.gateways(self.registry, now_ms),
@@ -193,15 +195,15 @@ class ControlRoom:
 
     async def history(self, place: tuple[str, str], point: str, since_ms: int, limit: int) -> list[SampleAnswer]:
         """A point's newest values, oldest first."""
-        return await self._read(lambda connection: store.history(connection, place, point, since_ms, limit))
+        return await self.read(lambda connection: store.history(connection, place, point, since_ms, limit))
 
     async def events(self, limit: int, gateway: str, equipment: str) -> list[EventAnswer]:
         """The newest events, newest first."""
-        return await self._read(lambda connection: store.events(connection, limit, gateway, equipment))
+        return await self.read(lambda connection: store.events(connection, limit, gateway, equipment))
 
     async def newest_commands(self, limit: int, gateway: str) -> list[CommandAnswer]:
         """The newest commands, newest first."""
-        return await self._read(lambda connection: command_rows.newest(connection, limit, gateway))
+        return await self.read(lambda connection: command_rows.newest(connection, limit, gateway))
 
     async def command(self, command_id: str) -> CommandAnswer:
         """One command.
@@ -209,7 +211,7 @@ class ControlRoom:
         Raises:
             AskError: unknown.
         """
-        found = await self._read(lambda connection: command_rows.one(connection, command_id))
+        found = await self.read(lambda connection: command_rows.one(connection, command_id))
         if found is None:
             raise AskError(404, f"no command {command_id!r} was issued here; GET /api/commands lists them")
         return found
@@ -218,7 +220,12 @@ class ControlRoom:
         """How the manager is."""
         return health.read(self, unix_ms())
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Read something from the store.
+
+        Raises:
+            AskError: it does not answer.
+        """
         try:
             async with asyncio.timeout(READ_S):
                 return await asyncio.to_thread(self.store.read, work)

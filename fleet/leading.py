@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ from fleet.lease_store import LeaseStore
 if TYPE_CHECKING:
     from fleet.control_room import ControlRoom
 
+ROLL_CALL_S = 0.5
+ROLL_CALLS = 20
+"""Whoever does not answer for so long is not there; its birth comes with its next connection."""
 LOOK_S = 10.0
 """How often a manager without a lease looks whether the other one is silent."""
 
@@ -102,15 +106,29 @@ class Leading:
         other = self._other
         return Role(False, self.since_ms, "" if other is None else other.fleet, "", 0 if other is None else other.term)
 
+    def standby(self) -> str:
+        """Since when this manager stands by, and for whom; empty while it leads. For its page."""
+        now = self.role()
+        if now.is_leading:
+            return ""
+        who = f"{now.leader} leads" if now.leader else "no manager is known to lead"
+        where = f" at {now.leader_url}" if now.leader_url else ""
+        behind = sum(gateway.backlog() for gateway in self._room.registry.gateways.values())
+        missing = f"{behind} batches that gateways have told of are not known to be stored. " if behind else ""
+        since = datetime.fromtimestamp(now.since_ms / 1000, UTC)
+        return f"It stands by since {since:%Y-%m-%d %H:%M:%S} UTC: {who}{where}. {missing}Commands are refused here"
+
     def refusal(self) -> str:
         """Why nothing can be commanded here, empty if it can."""
         if self.may_act():
             return ""
         now = self.role()
         if self.is_leading or not now.leader or now.leader == self._room.fleet:
-            return "this manager does not lead at the moment, and no other is known to. Nothing was sent; try again in some seconds"
-        where = f" at {now.leader_url}" if now.leader_url else ""
-        return f"this manager stands by: another manager leads, {now.leader}. Nothing was sent; send the command there{where}"
+            return (
+                "this manager does not lead yet, and no other is known to. Nothing was sent; try again in some seconds"
+            )
+        where = f", at {now.leader_url}" if now.leader_url else ""
+        return f"this manager stands by: {now.leader} leads. Nothing was sent; send the command there{where}"
 
     def heard(self, state: FleetState) -> None:
         """A believed state of another manager, under our term or a higher one."""
@@ -239,7 +257,7 @@ class Leading:
         room = self._room
         room.terms.number = term
         try:
-            calls = await room.writer.transact(partial(self._take_up, term), is_fenced=False)
+            await room.writer.transact(partial(self._take_up, term), is_fenced=False)
             if self._fence is not None:
                 room.registry.adopt(await asyncio.to_thread(room.store.registry))
             else:
@@ -255,9 +273,8 @@ class Leading:
         self.is_leading, self.since_ms = True, self._unix_ms()
         self._log.info("leading", term=term)
         room.announce()
-        for gateway, sealed in calls:
-            room.send(gateway, "ack", sealed)
         await self._greet()
+        await self._call_roll(term)
 
     async def _greet(self) -> None:
         """What the log must say before anything else; nobody waits for it."""
@@ -266,30 +283,43 @@ class Leading:
             await self._room.checkpoints.log_key_list(self._room.ring, self._unix_ms())
             if self.lease is not None or who:
                 await self._note("lead.taken", who or self._room.fleet, reason or "nobody held the lease")
+            await self._room.checkpoints.make(self._unix_ms())
         except StoreError as error:
             self._log.warning("lead.not-recorded", reason=str(error))
 
     async def _note(self, kind: str, who: str, reason: str) -> None:
         await self._room.notices.lead(kind, self._room.fleet, who, reason, self._unix_ms())
 
-    def _take_up(self, term: int, _connection: Connection) -> list[tuple[str, bytes]]:
-        """In the writer's thread: go on from what is durable. Of our own store, ask every gateway to introduce itself.
-
-        Its birth tells the counters of commands, which another manager gave out and only the cabinets know.
-        """
-        room, ingest = self._room, self._room.ingest
+    def _take_up(self, term: int, _connection: Connection) -> None:
+        """In the writer's thread: go on from what is durable."""
+        ingest = self._room.ingest
         if self._fence is not None:
             self._fence.term = term
-            ingest.rolled_back(room.store.standing())
+            ingest.rolled_back(self._room.store.standing())
         ingest.lead(term)
-        if self._fence is not None:
-            return []
+
+    async def _call_roll(self, term: int) -> None:
+        """Ask every gateway that another manager has commanded to introduce itself: only it knows how far that one counted.
+
+        An ack that follows takes the place of one that still waits, so it is asked again.
+        """
+        room = self._room
+        for _ in range(ROLL_CALLS):
+            strangers = room.commands.strangers
+            if not strangers or not self.is_leading or room.term != term:
+                return
+            with suppress(StoreError):  # A disk that hangs is told of elsewhere.
+                for gateway, sealed in await room.writer.transact(partial(self._calls, strangers), is_fenced=False):
+                    room.send(gateway, "ack", sealed)
+            await asyncio.sleep(ROLL_CALL_S)
+
+    def _calls(self, gateways: frozenset[str], _connection: Connection) -> list[tuple[str, bytes]]:
+        room, standing = self._room, self._room.ingest.standing
         calls = []
-        for gateway, known in list(ingest.standing.gateways.items()):
-            if known.is_connected:
-                ack = Ack(SCHEMA, gateway, term, ingest.standing.inbound.acks(gateway), rebirth=True)
-                topic = topics.down(room.city, GatewayId(gateway), "ack")
-                calls.append((gateway, seal_message(room.trust.director, topic, ack)))
+        for gateway in sorted(name for name in gateways if standing.known(name).is_connected):
+            ack = Ack(SCHEMA, gateway, room.term, standing.inbound.acks(gateway), rebirth=True)
+            topic = topics.down(room.city, GatewayId(gateway), "ack")
+            calls.append((gateway, seal_message(room.trust.director, topic, ack)))
         return calls
 
     def _cease(self, reason: str) -> None:

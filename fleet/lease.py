@@ -96,6 +96,8 @@ class Lease:
     def looked(self, row: LeaseRow, now_ms: int) -> None:
         """The row as read; ``now_ms`` after the answer came."""
         self._look_at_ms = now_ms + LOOK_MS
+        if row.life not in ("", self.life):
+            self._aside_until_ms = 0  # Somebody has taken what we left.
         if self.row is None or _state(row) != _state(self.row):
             self._first_seen_ms = now_ms
         self.row = row

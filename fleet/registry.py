@@ -53,6 +53,7 @@ class Gateway:
         nonces: executor -> what a command to it must carry now. Memory only: an old one is of no use.
         key_list: the version it goes by; 0 if it does not say.
         is_heard: it has said where its streams stand since we started.
+        clock: ClockQuality it told last.
         unsealed: records that its disk does not take. unsealed_since_ms: since when, by our clock; 0 if it takes all.
     """
 
@@ -71,6 +72,7 @@ class Gateway:
     stored: dict[str, StreamHead] = field(default_factory=dict)
     arrears: Arrears = field(default_factory=Arrears)
     is_heard: bool = False
+    clock: int | None = None
     unsealed: int = 0
     unsealed_since_ms: int = 0
     held: dict[str, str] = field(default_factory=dict)
@@ -89,6 +91,10 @@ class Gateway:
     def backlog(self) -> int:
         """Sealed batches it announced and we do not hold yet."""
         return sum(map(self._missing, self.announced))
+
+    def lacking(self) -> list[str]:
+        """Streams of which it announced more than we hold."""
+        return [stream for stream in self.announced if self._missing(stream)]
 
     def _missing(self, stream: str) -> int:
         head, stored = self.announced[stream], self.stored.get(stream)
@@ -183,6 +189,7 @@ class Registry:
         if birth.conn != gateway.conn:
             gateway.beat = 0
         gateway.conn, gateway.seen_ms, gateway.is_connected = birth.conn, now_ms, True
+        gateway.clock = birth.clock
         gateway.nonces = dict(birth.nonces)
         gateway.key_list = birth.key_list
         gateway.counters = {each.kid: each.counter for each in birth.counters}
@@ -200,6 +207,7 @@ class Registry:
         gateway.key_list = heartbeat.key_list
         gateway.modes = dict(heartbeat.modes)
         gateway.announce(heartbeat.heads, now_ms, is_back=is_back)
+        gateway.clock = heartbeat.clock
         gateway.unsealed = heartbeat.unsealed
         gateway.unsealed_since_ms = (gateway.unsealed_since_ms or now_ms) if heartbeat.unsealed else 0
 

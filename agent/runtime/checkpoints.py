@@ -32,18 +32,20 @@ class SeenCheckpoints:
         self._ring = ring
         self._newest: dict[str, Checkpoint] = {}
         self._told: dict[str, str] = {}
+        self._log_of: dict[str, str] = {}
         for path in sorted(folder.glob(f"*{SUFFIX}"))[:LOGS_MAX]:
             self._read(path)
 
     def newest(self, fleet: str) -> tuple[int, bytes]:
-        """Size and root of the newest checkpoint seen of a manager's log; 0 and nothing if there is none."""
-        held = self._newest.get(fleet)
+        """Size and root of the newest checkpoint seen of the log a manager told last; 0 and nothing if there is none."""
+        held = self._newest.get(self._log_of.get(fleet, fleet))
         return (0, b"") if held is None else (held.size, held.root)
 
     def take(self, fleet: str, note: str) -> str:
         """Take in what a manager's state told; return why it was not believed, empty if it was or is nothing new.
 
-        A larger log is believed without proof that it contains the smaller one; the proof is made from both files.
+        A larger log is believed without proof that it contains the smaller one; the proof is made from both files. Two
+        managers on one store keep one log, under the name of the first.
         """
         if not note or self._told.get(fleet) == note or (fleet not in self._told and len(self._told) >= LOGS_MAX):
             return ""
@@ -52,15 +54,16 @@ class SeenCheckpoints:
             checkpoint = open_checkpoint(self._ring(), note)
         except (WireError, TrustError) as error:
             return error.reason
-        held = self._newest.get(fleet)
-        if checkpoint.fleet != fleet:
-            return "checkpoint-of-another"
+        log = self._log_of[fleet] = checkpoint.fleet
+        held = self._newest.get(log)
+        if held is None and len(self._newest) >= LOGS_MAX:
+            return ""
         if held is not None and checkpoint.size < held.size:
             return "checkpoint-older"
         if held is not None and checkpoint.size == held.size:
             return "" if checkpoint.root == held.root else "checkpoint-contradicts"
-        self._newest[fleet] = checkpoint
-        self._write(fleet, note)
+        self._newest[log] = checkpoint
+        self._write(log, note)
         return ""
 
     def _read(self, path: Path) -> None:

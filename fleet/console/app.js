@@ -147,6 +147,7 @@ function showHeader() {
   if (stale) notice(`No connection to the manager: ${link.detail}. Everything below is as of ${time(link.heardMs)} and is not live. Trying again by itself.`);
   else if (link.state === "connecting" && link.detail) notice(`No connection to the manager yet: ${link.detail}. Trying again by itself.`);
   else if (district.broker !== "connected") notice(`The manager has no connection to its broker: ${district.broker}. No gateway can be heard or commanded.`);
+  else if (district.standby) notice(`This manager does not lead. ${district.standby}.`);
   else notice(listsProblem);
   showFigures();
   showAlarms();

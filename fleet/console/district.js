@@ -16,6 +16,8 @@ export class District {
     this.term = null;
     /** "connected", or why the manager hears no gateway. */
     this.broker = "connected";
+    /** Why nothing can be commanded at this manager; empty if it leads. */
+    this.standby = "";
     this.equipment = new Map();
     this.gateways = new Map();
     /** True while this page hears the manager; set by the page's link. */
@@ -34,6 +36,7 @@ export class District {
     this.fleet = answer.fleet ?? "";
     this.term = answer.term ?? null;
     this.broker = answer.broker ?? "connected";
+    this.standby = answer.standby ?? "";
     if (Number.isFinite(answer.t_ms)) this.clockOffsetMs = answer.t_ms - nowMs;
     this.gateways = new Map((answer.gateways ?? []).map((gateway) => [gateway.id, gateway]));
     const before = this.equipment;

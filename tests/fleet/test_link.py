@@ -59,7 +59,7 @@ async def test_a_manager_with_a_higher_term_leads_and_this_one_only_listens(
         body = {"gateway": "gw-darcy", "equipment": "segment-1", "verb": "set-level", "operator": "alice"}
         answer = await manager.http.post("/api/commands", json=body)
         assert answer.status_code == 503
-        assert "another manager leads" in answer.json()["detail"]
+        assert "failover-room leads" in answer.json()["detail"]
         assert not gateway.acks
         assert not gateway.commands
 

@@ -44,7 +44,6 @@ def test_what_is_remembered_never_goes_back_and_never_changes(seen: SeenCheckpoi
     [
         ("junk", "checkpoint"),
         (note(10, kid="alice/1"), "checkpoint-signature"),
-        (note(10, fleet="failover-room"), "checkpoint-of-another"),
         ("", ""),
     ],
 )
@@ -52,6 +51,15 @@ def test_what_is_not_the_managers_own_word_is_not_remembered(seen: SeenCheckpoin
     seen.take(ROOM, note(9))
     assert seen.take(ROOM, told) == why
     assert seen.newest(ROOM)[0] == 9
+
+
+def test_the_log_of_a_store_that_two_managers_share_is_one_whoever_tells_of_it(seen: SeenCheckpoints) -> None:
+    assert seen.take(ROOM, note(9)) == ""
+    assert seen.take("failover-room", note(12)) == ""
+    assert seen.newest("failover-room") == seen.newest(ROOM) == (12, b"r" * 32)
+    assert seen.take("failover-room", note(12, b"x" * 32)) == "checkpoint-contradicts"
+    assert seen.take("failover-room", note(3, fleet="failover-room")) == ""
+    assert (seen.newest("failover-room"), seen.newest(ROOM)[0]) == ((3, b"r" * 32), 12)
 
 
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
