@@ -65,6 +65,8 @@ class GatewayAnswer(Struct, frozen=True):
         rejected: messages in its name that were not believed or not understood.
         backlog: sealed batches it announced and we do not hold yet.
         behind: streams of which more is missing than can be on its way, with a sentence; their points are stale.
+        clock: how it knew the time in its last birth or heartbeat: ``unknown``, ``own clock``, ``network``, ``attested``
+            (the network's, and the fleet's signed time agrees); empty if it was never heard.
         unsealed: records waiting in its memory because its disk does not take them; for longer than a heartbeat,
             everything of it is stale.
         held: streams that stopped at a fork or a message we cannot read, with the reason.
@@ -82,6 +84,7 @@ class GatewayAnswer(Struct, frozen=True):
     held: dict[str, str]
     behind: dict[str, str]
     unsealed: int
+    clock: str = ""
 
 
 class DistrictAnswer(Struct, frozen=True):
@@ -112,11 +115,19 @@ class PointsMessage(Struct, frozen=True):
 
 
 class SampleAnswer(Struct, frozen=True):
-    """One value of a point's history; ``t_ms`` by the gateway's clock."""
+    """One value of a point's history; ``t_ms`` by the gateway's clock.
+
+    Args:
+        time: ``clock`` if the network kept that clock; ``own clock`` if it did not; ``unknown`` if there was none, and
+            ``t_ms`` counts from its start; ``re-dated`` once the gateway has signed which time that was.
+        within_ms: so exactly it was re-dated; -1 if nobody can say, 0 if it was not.
+    """
 
     t_ms: int
     value: Value
     quality: int
+    time: str = "clock"
+    within_ms: int = 0
 
 
 class EventAnswer(Struct, frozen=True):
@@ -124,6 +135,7 @@ class EventAnswer(Struct, frozen=True):
 
     Args:
         t_ms: by the clock of where it happened. stored_ms: by ours.
+        time, within_ms: how its time is known, as in ``SampleAnswer``.
     """
 
     id: int
@@ -137,6 +149,8 @@ class EventAnswer(Struct, frozen=True):
     rule: str
     text: str
     detail: dict[str, Value]
+    time: str = "clock"
+    within_ms: int = 0
 
 
 class Expectation(Struct, frozen=True, forbid_unknown_fields=True):

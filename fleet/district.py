@@ -13,6 +13,8 @@ from fleet.answers import (
 from fleet.registry import Gateway, Latch, Point, Registry
 
 HELD = "held"
+CLOCKS = ("unknown", "own clock", "network", "attested")
+"""By ClockQuality."""
 MODES = ("supervised", "autonomous", "local", HELD)
 """The worst is last; a gateway is shown in its equipment's worst mode."""
 
@@ -61,6 +63,7 @@ def gateway_answer(gateway: Gateway, now_ms: int) -> GatewayAnswer:
         held=dict(gateway.held),
         behind=gateway.behind(now_ms),
         unsealed=gateway.unsealed,
+        clock="" if gateway.clock is None else CLOCKS[gateway.clock],
     )
 
 

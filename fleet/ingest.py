@@ -107,6 +107,7 @@ class Ingest:
         if self.is_storing:  # Else another manager does, in the store we share.
             self._rows.write(connection)
             self.standing.log.write(connection)
+        self._changes += self.standing.redated(connection if self.is_storing else None)
 
     def committed(self, now_ms: int) -> list[Change]:
         """The transaction is durable: return what it changed, and the acks that may now be said."""
@@ -201,8 +202,7 @@ class Ingest:
         if batch.points:
             values = unpacking.samples(batch, known, number, self.standing, self._rows)
             self._changes.append(changes.Sampled(batch.gateway, values))
-        for event in batch.events:
-            self._changes += unpacking.event(batch, event, self.standing, self._rows, now_ms)
+        self._changes += unpacking.events(batch, known, number, self.standing, self._rows, now_ms)
         if received.is_new_epoch:
             text = f"stream {batch.stream} begins epoch {batch.epoch}: its journal was lost, restored or forked"
             self._happened(batch.gateway, "stream.epoch", text, now_ms)

@@ -260,6 +260,37 @@ log_checkpoints = Table(
     Column("note", Text, nullable=False),
 )
 
+undated = Table(
+    "undated",
+    metadata,
+    Column("link_no", _NUMBER, primary_key=True, autoincrement=False),
+    Column("gateway_no", Integer, nullable=False),
+    Column("who", String(10), nullable=False),
+    Column("boot", LargeBinary(16), nullable=False),
+    Column("clock", SmallInteger, nullable=False),
+    Column("t0_ms", BigInteger, nullable=False),
+    Column("mono_ms", BigInteger, nullable=False),
+    Column("first_event", BigInteger, nullable=False),
+    Column("last_event", BigInteger, nullable=False),
+    Column("dated_by", SmallInteger, nullable=False),
+    Column("shift_ms", BigInteger, nullable=False),
+    Column("within_ms", BigInteger, nullable=False),
+    Index("undated_boot", "gateway_no", "who", "boot", "clock", "dated_by"),
+    Index("undated_events", "last_event"),
+)
+
+clock_marks = Table(
+    "clock_marks",
+    metadata,
+    Column("gateway_no", Integer, primary_key=True, autoincrement=False),
+    Column("who", String(10), primary_key=True),
+    Column("boot", LargeBinary(16), primary_key=True),
+    Column("mono_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("unix_ms", BigInteger, nullable=False),
+    Column("within_ms", BigInteger, nullable=False),
+    Column("clock", SmallInteger, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, func, select
 from agent.wire.messages import Birth, StreamHead
 from agent.wire.receiving import Inbound
 from fleet import schema
+from fleet.changes import Change, Sampled
 from fleet.merkle_log import MerkleLog, load_log
+from fleet.redating import Redating
 
 POINTS_PER_GATEWAY_MAX = 20_000
 """A cabinet has hundreds. Beyond this its names are kept in the envelopes only."""
@@ -57,6 +59,19 @@ class Standing:
     event_no: int
     point_no: int
     log: MerkleLog
+    redating: Redating = field(default_factory=Redating)
+
+    def redated(self, connection: Connection | None) -> list[Change]:
+        """Date what the transaction's marks and links allow; tell whose newest values moved.
+
+        Args:
+            connection: with all rows of the transaction written; None if nothing is.
+        """
+        if connection is None:
+            self.redating.begin()
+            return []
+        values = self.redating.write(connection).values
+        return [Sampled(id_, values[known.no]) for id_, known in self.gateways.items() if values.get(known.no)]
 
     def known(self, gateway: str) -> Known:
         """Return a gateway's entry, numbering one not met before."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.wire.messages import EquipmentCard, StreamHead, Value
-from fleet import damage, event_rows, schema
+from fleet import damage, event_rows, redating, schema
 from fleet.answers import EventAnswer, SampleAnswer
 from fleet.engine import open_database, put_rows
 from fleet.errors import FolderError, StoreError
@@ -118,8 +118,10 @@ def history(connection: Connection, place: tuple[str, str], name: str, since_ms:
     ).scalar()
     if first_link is None:
         return []
+    undated = schema.undated.c
     rows = connection.execute(
-        select(samples.t_ms, samples.quality, samples.value)
+        select(samples.t_ms, samples.quality, samples.value, undated.clock, undated.dated_by, undated.within_ms)
+        .select_from(schema.samples.outerjoin(schema.undated, undated.link_no == samples.link_no))
         .where(
             samples.gateway_no == point.gateway_no,
             samples.link_no >= first_link,
@@ -129,7 +131,12 @@ def history(connection: Connection, place: tuple[str, str], name: str, since_ms:
         .order_by(samples.link_no.desc(), samples.n.desc())
         .limit(min(limit, HISTORY_MAX))
     )
-    return [SampleAnswer(row.t_ms, _value(row.value), row.quality) for row in rows][::-1]
+    return [
+        SampleAnswer(
+            row.t_ms, _value(row.value), row.quality, redating.time_words(row.clock, row.dated_by), row.within_ms or 0
+        )
+        for row in rows
+    ][::-1]
 
 
 def events(connection: Connection, limit: int, gateway: str = "", equipment: str = "") -> list[EventAnswer]:
@@ -140,7 +147,9 @@ def events(connection: Connection, limit: int, gateway: str = "", equipment: str
         query = query.where(table.gateway == gateway)
     if equipment:
         query = query.where(table.equipment == equipment)
-    return [event_rows.from_row(row) for row in connection.execute(query)]
+    found = [event_rows.from_row(row) for row in connection.execute(query)]
+    times = redating.event_times(connection, [event.id for event in found])
+    return [msgspec.structs.replace(each, **times[each.id]) if each.id in times else each for each in found]
 
 
 def _load_registry(connection: Connection) -> Registry:

@@ -48,6 +48,14 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
     return told
 
 
+def events(batch: Batch, known: Known, link_no: int, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:
+    """Turn all events of a link into rows; it is remembered which they are if their times may be learnt later."""
+    first = standing.event_no + 1
+    told = [change for each in batch.events for change in event(batch, each, standing, rows, now_ms)]
+    standing.redating.arrived(batch, known.no, link_no, (first, standing.event_no))
+    return told
+
+
 def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:
     """Turn one event into its row; a latch that the guard set or reset is remembered as such."""
     standing.event_no += 1
