@@ -20,9 +20,16 @@ app = App(
 
 
 @app.command(help_epilogue="Example: armoire-fleet enrolment code gw-darcy --operator alice")
-def code(gateway: str, *, operator: str, url: Url = URL, json: Json = False) -> int:
-    """Make the one-time code for one cabinet, good for an hour. Tell it to the technician there, not by mail."""
-    answer: Any = Remote(url).post("/api/enrolment/codes", {"gateway": gateway, "operator": operator})
+def code(gateway: str, *, operator: str, serial: str = "", url: Url = URL, json: Json = False) -> int:
+    """Make the one-time code for one cabinet, good for an hour. Tell it to the technician there, not by mail.
+
+    Parameters
+    ----------
+    serial
+        Serial number of the only device that may use it.
+    """
+    body = {"gateway": gateway, "operator": operator, "serial": serial}
+    answer: Any = Remote(url).post("/api/enrolment/codes", body)
     if json:
         return _json(answer)
     until = datetime.fromtimestamp(answer["until_ms"] / 1000).astimezone()
@@ -39,6 +46,8 @@ def list_(*, url: Url = URL, json: Json = False) -> int:
     for each in answer:
         decided = f" by {each['by']}" if each["by"] else ""
         print(f"{each['id']}  {each['gateway']:20}  {each['state']}{decided}\n    {each['words']}")
+        if each["serial"]:
+            print(f"    device {each['serial']}")
     if not answer:
         print("nobody has asked to join")
     return 0

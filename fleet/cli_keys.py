@@ -167,7 +167,7 @@ def new_key(kid: str, *, subject: str, out: Path, passphrase_file: Path | None =
         raise FolderError("a kid and a subject have neither quotes nor backslashes")
     signer = Signer(kid, Ed25519PrivateKey.generate())
     try:
-        signer.write(out, authority.read_passphrase(passphrase_file))
+        signer.write(out, passphrase=authority.read_passphrase(passphrase_file))
     except TrustError as error:
         raise FolderError(str(error)) from error
     public = Path(f"{out}.pub")

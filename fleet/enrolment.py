@@ -46,6 +46,7 @@ class Code(msgspec.Struct, frozen=True):
 
     Args:
         used_for: SHA-256 (hex) of the one request it is good for, once there is one.
+        serial: of the only device it is good for; empty for any.
     """
 
     gateway: str
@@ -53,6 +54,7 @@ class Code(msgspec.Struct, frozen=True):
     by: str
     until_ms: int
     used_for: str = ""
+    serial: str = ""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ class Request(msgspec.Struct, frozen=True):
 
     Args:
         id: of the request's SHA-256, hex. csr: DER. secret: the code it came under; empty once forgotten.
-        words: what the technician sees too.
+        words: what the technician sees too. serial: of the device, as it says.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Request(msgspec.Struct, frozen=True):
     by: str = ""
     decided_ms: int = 0
     certificate: str = ""
+    serial: str = ""
 
 
 class Enrolments:
@@ -103,15 +106,18 @@ class Enrolments:
         for each in (self._codes, self._requests):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def make_code(self, gateway: str, operator: str) -> Code:
+    def make_code(self, gateway: str, operator: str, serial: str = "") -> Code:
         """Make the code a technician needs at one cabinet; an older one of that cabinet ends.
+
+        Args:
+            serial: of the only device that may use it; empty for any.
 
         Raises:
             AskError: no gateway's id.
         """
         if not is_id(gateway) or gateway == "fleet" or gateway in CHECK_GATEWAYS:
             raise AskError(400, f"{gateway[:60]!r} cannot be a gateway: ids are 1..40 characters a-z, 0-9 and -")
-        code = Code(gateway, secrets.token_bytes(CODE_BYTES), operator, self._unix_ms() + CODE_LIFE_MS)
+        code = Code(gateway, secrets.token_bytes(CODE_BYTES), operator, self._unix_ms() + CODE_LIFE_MS, serial=serial)
         with self._lock:
             self._write(self._codes / f"{gateway}.json", code)
         return code
@@ -140,11 +146,16 @@ class Enrolments:
                 return known
             code = self._code(gateway, der, proof)
             sealed, statement = self._statement(request, gateway)
+            if code.serial and statement.serial != code.serial:
+                told = statement.serial or "none"
+                raise AskError(403, f"the code for {gateway} is for the device {code.serial}, this one says {told!r}")
             if sum(each.state == "waiting" for each in self._all()) >= WAITING_MAX:
                 raise AskError(429, f"{WAITING_MAX} gateways wait already: approve or refuse some")
             words = enrolment.words(sealed)
             now_ms = self._unix_ms()
-            taken = Request(request_id, gateway, words, der, code.secret, statement.keys, now_ms)
+            taken = Request(
+                request_id, gateway, words, der, code.secret, statement.keys, now_ms, serial=statement.serial
+            )
             self._write(self._requests / f"{request_id}.json", taken)
             used = msgspec.structs.replace(code, used_for=request_id)
             self._write(self._codes / f"{gateway}.json", used)

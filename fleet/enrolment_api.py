@@ -18,6 +18,7 @@ from litestar.params import JSONBody, PathParameter, RawBody, SkipValidation
 from litestar.types import ControllerRouterHandler
 
 from agent.wire import enrolment
+from agent.wire.enrolment import SERIAL_LENGTH_MAX
 from fleet.control_room import ControlRoom
 from fleet.enrolment import Enrolments, Request
 from fleet.errors import AskError
@@ -36,6 +37,7 @@ class CodeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     gateway: Texts
     operator: Texts
+    serial: Annotated[str, msgspec.Meta(max_length=SERIAL_LENGTH_MAX)] = ""
 
 
 class CodeAnswer(msgspec.Struct, frozen=True):
@@ -64,6 +66,7 @@ class RequestAnswer(msgspec.Struct, frozen=True):
     state: str
     by: str
     decided_ms: int
+    serial: str = ""
 
 
 @post("/.well-known/est/simpleenroll", summary="Ask to join", tags=["Enrolment"], status_code=200, sync_to_thread=True)
@@ -119,7 +122,7 @@ def enrolments(joining: Joining) -> list[RequestAnswer]:
 def make_code(joining: Joining, room: Room, data: JSONBody[CodeRequest]) -> CodeAnswer:
     """For one cabinet, for an hour, for one request. Tell it to the technician by another way."""
     _check_operator(room, data.operator)
-    code = _open(joining).make_code(data.gateway, data.operator)
+    code = _open(joining).make_code(data.gateway, data.operator, data.serial)
     structlog.get_logger("enrolment").info("code.made", gateway=code.gateway, by=data.operator)
     return CodeAnswer(code.gateway, enrolment.show_code(code.secret), code.until_ms)
 
@@ -184,5 +187,13 @@ def _pkcs7(pem: bytes, headers: dict[str, str]) -> Response[bytes]:
 def _answer(request: Request) -> RequestAnswer:
     kids = [key.kid for key in request.keys]
     return RequestAnswer(
-        request.id, request.gateway, request.words, kids, request.t_ms, request.state, request.by, request.decided_ms
+        request.id,
+        request.gateway,
+        request.words,
+        kids,
+        request.t_ms,
+        request.state,
+        request.by,
+        request.decided_ms,
+        request.serial,
     )

@@ -27,6 +27,7 @@ SYSTEM_PROGRAMS = {
     "snmpbulkwalk": "snmp",
     "mbpoll": "mbpoll",
     "chromium": "chromium",
+    "softhsm2-util": "softhsm2",
 }
 # Where this is set, every process the tests start would compile everything it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

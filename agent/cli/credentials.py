@@ -9,6 +9,7 @@ What was there before an enrolment stays beside it as ``keys.before-<time>`` and
 
 import base64
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,8 +53,13 @@ class Asked:
     words: str = ""
 
 
-def prepare(state: Path, city: str, gateway: str, roles: tuple[str, ...], now_ms: int) -> Asked:
+def prepare(
+    state: Path, city: str, gateway: str, roles: tuple[str, ...], now_ms: int, token: str = "", serial: str = ""
+) -> Asked:
     """Make the keys of an enrolment and the request for it, or take up one that was begun.
+
+    Args:
+        token: ``pkcs11:`` address in which to make the signing keys; in files if empty. serial: of the cabinet's device.
 
     Raises:
         TechnicianError, KeyFileError: the folder cannot be used; no key that was there before was touched.
@@ -64,12 +70,12 @@ def prepare(state: Path, city: str, gateway: str, roles: tuple[str, ...], now_ms
         folder.mkdir(parents=True, mode=0o700)
         signers = {}
         for role in roles:
-            made = Ed25519PrivateKey.generate()
-            kid = enrolment.kid_of(gateway, role, made.public_key().public_bytes_raw())
-            signers[role] = Signer(kid, made)
+            signers[role] = _new_signer(gateway, role, token)
             signers[role].write(folder / f"{role}.pem")
         key = ec.generate_private_key(ec.SECP256R1())
-        statement = enrolment.make_statement(city, gateway, key.public_key().public_bytes(_DER, _SPKI), signers, now_ms)
+        statement = enrolment.make_statement(
+            city, gateway, key.public_key().public_bytes(_DER, _SPKI), signers, now_ms, serial
+        )
         _write(folder / KEY_FILE, _private(key), 0o600)
         _write(folder / REQUEST_FILE, _request(gateway, statement, key), 0o600)
     request = (folder / REQUEST_FILE).read_bytes()
@@ -250,6 +256,16 @@ def renewal_due(state: Path, now_ms: int) -> tuple[bool, datetime]:
         raise TechnicianError(f"{path} is no certificate: {error}", advice="enrol the gateway again") from error
     begin_ms, end_ms = (int(each.timestamp() * 1000) for each in (leaf.not_valid_before_utc, leaf.not_valid_after_utc))
     return now_ms >= enrolment.renewal_at_ms(begin_ms, end_ms, leaf.serial_number), leaf.not_valid_after_utc
+
+
+def _new_signer(gateway: str, role: str, token: str) -> Signer:
+    if not token:
+        made = Ed25519PrivateKey.generate()
+        return Signer(enrolment.kid_of(gateway, role, made.public_key().public_bytes_raw()), made)
+    from agent.wire.token import make_key, read_uri
+
+    key = make_key(read_uri(token), f"{gateway}-{role}-{secrets.token_hex(4)}")
+    return Signer(enrolment.kid_of(gateway, role, key.public_key), key)
 
 
 def _request(gateway: str, statement: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +21,12 @@ from agent.wire import enrolment
 from agent.wire.enrolment import Papers
 from agent.wire.errors import MessageError
 from agent.wire.keyfile import read_signer
+from agent.wire.token import read_uri
 from drivers.errors import TextFileError
 from drivers.textfile import read_text
 
+SERIAL_FILES = (Path("/proc/device-tree/serial-number"), Path("/sys/class/dmi/id/product_serial"))
+"""Boards with a device tree, and those with a BIOS."""
 SitePath = Annotated[Path, Parameter(name="SITE.toml")]
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -34,6 +38,8 @@ def enrol(
     fleet: str,
     code: Annotated[str, Parameter(env_var="ARMOIRE_CODE", show_default=False)],
     wait: str = "10m",
+    token: str = "",
+    serial: str = "",
     dry_run: Flag = False,
     json: Json = False,
 ) -> Exit:
@@ -47,6 +53,9 @@ def enrol(
         fleet: Address of the fleet manager, such as https://fleet.dijon.example.
         code: The one-time code that the control room told you.
         wait: How long to wait for the operator, such as 10m.
+        token: Make the signing keys in this token instead of in files, such as
+            pkcs11:token=armoire?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/armoire/pin.
+        serial: Serial number of this device; read from the machine if not given. The code may ask for it.
         dry_run: Check site file, address and code; make nothing and ask nobody.
         json: Print one JSON document and nothing else on standard output; the words go to standard error.
     """
@@ -56,6 +65,9 @@ def enrol(
         secret = enrolment.read_code(code)
     except MessageError as error:
         raise UsageError(str(error), "nothing was made", "ask the control room to read it again") from error
+    if token:
+        read_uri(token)
+    serial = _serial(serial)
     wait_s = lease_s(wait)
     city, gateway = cabinet.site.city, cabinet.site.gateway
     roles = ("agent", "guard") if _is_guarded(cabinet) else ("agent",)
@@ -66,7 +78,7 @@ def enrol(
             f"would make keys of {' and '.join(roles)} and for TLS in {state}, and ask {clean(fleet)}",
         )
         return Exit.DONE
-    asked = credentials.prepare(state, city, gateway, roles, _unix_ms())
+    asked = credentials.prepare(state, city, gateway, roles, _unix_ms(), token, serial)
     words = f"{gateway} in {city}\n\n    {asked.words}\n\nRead these six words to the control room."
     print(words, file=sys.stderr if json else sys.stdout, flush=True)
     papers = _wait_papers(address, asked, secret, wait_s)
@@ -152,6 +164,20 @@ def _wait_papers(address: EnrolmentAddress, asked: credentials.Asked, secret: by
                 "no operator has approved it in time", "the request still waits", "the same command takes it up again"
             )
         time.sleep(answer.retry_s)
+
+
+def _serial(said: str) -> str:
+    """What the technician says, else the machine; empty if neither knows."""
+    if said:
+        if len(said) > enrolment.SERIAL_LENGTH_MAX or not said.isprintable():
+            raise UsageError(f"a serial number has at most {enrolment.SERIAL_LENGTH_MAX} printable characters")
+        return said
+    for path in SERIAL_FILES:
+        with suppress(OSError, UnicodeDecodeError):
+            found = path.read_text().strip(" \0\n")[: enrolment.SERIAL_LENGTH_MAX]
+            if found and found.isprintable():
+                return found
+    return ""
 
 
 def _kids(state: Path, roles: tuple[str, ...]) -> set[str]:

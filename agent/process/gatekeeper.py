@@ -18,7 +18,7 @@ from agent.process.stopping import stop_all
 from agent.safety.verdict import Approved, Refused
 from agent.wire.errors import TrustError, WireError
 from agent.wire.gate import Admitted, CommandGate, Declined, Repeated, unmet
-from agent.wire.keyfile import Signer
+from agent.wire.keyfile import KeyFileError, Signer
 from agent.wire.local import Failed, OutcomeIs, Reply
 from agent.wire.messages import SCHEMA, CommandMessage, Outcome, encode
 from agent.wire.topics import down, up
@@ -264,7 +264,11 @@ class Gatekeeper:
         return self._seal(outcome)
 
     def _seal(self, outcome: Outcome) -> OutcomeIs:
-        return OutcomeIs(outcome, self._signer.seal(encode(outcome), self._result_topic))
+        try:
+            return OutcomeIs(outcome, self._signer.seal(encode(outcome), self._result_topic))
+        except KeyFileError:  # A token that was taken out. Whoever asked here is told; the fleet will say unknown.
+            self.count("unsigned")
+            return OutcomeIs(outcome, b"")
 
     def rehearse(self, message: CommandMessage, role: str) -> Reply:
         """Judge what a command of ``role`` would meet, and do nothing."""

@@ -21,7 +21,7 @@ from agent.runtime.errors import TransportError
 from agent.runtime.mqtt import Broker, Transport, Will
 from agent.runtime.sources import LinkSource
 from agent.wire.errors import TrustError, WireError
-from agent.wire.keyfile import Signer
+from agent.wire.keyfile import KeyFileError, Signer
 from agent.wire.leadership import Leadership
 from agent.wire.messages import HEARTBEAT_S, SCHEMA, Death
 from agent.wire.rejections import Rejections
@@ -157,7 +157,7 @@ class Courier:
             will = Will(str(topic), seal_message(self._signer, topic, Death(SCHEMA, self._gateway, conn)))
             async with Transport(broker, self._gateway, will) as transport:
                 await self._session(transport, broker, conn, will)
-        except* (TransportError, LedgerError) as group:
+        except* (TransportError, LedgerError, KeyFileError) as group:
             first: BaseException = group
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]

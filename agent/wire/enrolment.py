@@ -27,6 +27,8 @@ CODE_BYTES = 16
 CODE_LIFE_MS = 3_600_000
 WORDS = 6
 ROLES = ("agent", "guard")
+SERIAL_LENGTH_MAX = 64
+Serial = Annotated[str, Meta(max_length=SERIAL_LENGTH_MAX)]
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 
 
@@ -50,6 +52,7 @@ class Statement(Struct, array_like=True, frozen=True):
         tls_key: SHA-256 of the TLS key's SubjectPublicKeyInfo, DER.
         keys: the signing keys it introduces; none when only the TLS key is renewed.
         made_ms: Unix time by the gateway's clock; makes two statements differ, decides nothing.
+        serial: of the device, as the technician or the machine says; empty if nobody does.
     """
 
     schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
@@ -58,6 +61,7 @@ class Statement(Struct, array_like=True, frozen=True):
     tls_key: Hash
     keys: Annotated[list[SigningKey], Meta(max_length=len(ROLES))]
     made_ms: Milliseconds
+    serial: Serial = ""
 
 
 class Papers(Struct, frozen=True):
@@ -83,14 +87,16 @@ def kid_of(gateway: str, role: str, raw_public_key: bytes) -> str:
     return f"{gateway}/{role}/{hashlib.sha256(raw_public_key).hexdigest()[:8]}"
 
 
-def make_statement(city: str, gateway: str, tls_key: bytes, signers: dict[str, Signer], now_ms: int) -> bytes:
+def make_statement(
+    city: str, gateway: str, tls_key: bytes, signers: dict[str, Signer], now_ms: int, serial: str = ""
+) -> bytes:
     """State the keys of a new gateway, signed by each of them.
 
     Args:
         tls_key: SubjectPublicKeyInfo, DER. signers: by role.
     """
     keys = [SigningKey(each.kid.decode(), each.algorithm, each.public_key, role) for role, each in signers.items()]
-    payload = encode(Statement(SCHEMA, city, gateway, hashlib.sha256(tls_key).digest(), keys, now_ms))
+    payload = encode(Statement(SCHEMA, city, gateway, hashlib.sha256(tls_key).digest(), keys, now_ms, serial))
     topic = statement_topic(city, gateway)
     return envelope.join_set([each.seal(payload, topic) for each in signers.values()])
 

@@ -1,13 +1,14 @@
-"""Private keys in files: one PEM per key, mode 0600, unencrypted because a cabinet starts without a person.
+"""Private keys, by files: one per key, mode 0600. It holds the key as PEM, or says in which token it is (``pkcs11:``).
 
-A file others may read is refused, not repaired: whoever could read it may have.
+A cabinet's is not encrypted, because a cabinet starts without a person. A file others may read is refused, not repaired:
+whoever could read it may have.
 """
 
 import base64
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -32,6 +33,30 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+_TOKEN = b"pkcs11:"
+
+
+class Key(Protocol):
+    """A private key that is somewhere else, in a token (``agent.wire.token``)."""
+
+    @property
+    def algorithm(self) -> int:
+        """ED25519 or ESP256."""
+
+    @property
+    def public_key(self) -> bytes:
+        """As the key list carries it."""
+
+    @property
+    def reference(self) -> str:
+        """What a key file says instead of the key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64 signature bytes.
+
+        Raises:
+            KeyFileError: it cannot; nothing was signed.
+        """
 
 
 class KeyFileError(TrustError):
@@ -43,10 +68,13 @@ class KeyFileError(TrustError):
 class Signer:
     """A private key and its name in the key list."""
 
-    def __init__(self, kid: str, key: PrivateKey) -> None:
+    def __init__(self, kid: str, key: PrivateKey | Key) -> None:
         self.kid = kid.encode()
         self._key = key
-        self.algorithm = ED25519 if isinstance(key, Ed25519PrivateKey) else ESP256
+        if isinstance(key, Ed25519PrivateKey):
+            self.algorithm = ED25519
+        else:
+            self.algorithm = ESP256 if isinstance(key, ec.EllipticCurvePrivateKey) else key.algorithm
 
     @classmethod
     def from_seed(cls, kid: str, seed: bytes) -> "Signer":
@@ -58,6 +86,8 @@ class Signer:
         """The public half, as the key list carries it."""
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.public_key().public_bytes_raw()
+        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.public_key
         from cryptography.hazmat.primitives import serialization
 
         return self._key.public_key().public_bytes(
@@ -68,6 +98,8 @@ class Signer:
         """Return the 64 signature bytes; for ESP256 ``r | s`` with the lower ``s``."""
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(message)
+        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.sign(message)
         r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
         return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
 
@@ -75,8 +107,8 @@ class Signer:
         """Seal a payload for a topic."""
         return envelope.seal(self, payload, topic.aad)
 
-    def write(self, path: Path, passphrase: bytes | None = None) -> None:
-        """Write the private key to a new file of mode 0600; an existing file is never overwritten.
+    def write(self, path: Path, *, passphrase: bytes | None = None) -> None:
+        """Write the private key, or where it is, to a new file of mode 0600; an existing file is never overwritten.
 
         Args:
             passphrase: encrypts it; for a person's key. A cabinet starts without a person.
@@ -84,14 +116,7 @@ class Signer:
         Raises:
             KeyFileError: the file exists or cannot be written.
         """
-        from cryptography.hazmat.primitives import serialization
-
-        locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase is not None:
-            locked = serialization.BestAvailableEncryption(passphrase)
-        text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked
-        )
+        text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._text(passphrase)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -99,9 +124,19 @@ class Signer:
         except OSError as error:
             raise KeyFileError(f"{path}: the key was not written: {error.strerror}") from error
 
+    def _text(self, passphrase: bytes | None) -> bytes:
+        if not isinstance(self._key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
+            return f"{self._key.reference}\n".encode()
+        from cryptography.hazmat.primitives import serialization
+
+        locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase is not None:
+            locked = serialization.BestAvailableEncryption(passphrase)
+        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+
 
 def read_signer(path: Path, passphrase: bytes | None = None) -> Signer:
-    """Read a private key file: PEM with a first line ``# kid: <kid>``.
+    """Read a private key file: a first line ``# kid: <kid>``, then PEM or the address of a token.
 
     Args:
         passphrase: for a file that needs one; not looked at otherwise.
@@ -129,11 +164,15 @@ def read_signer(path: Path, passphrase: bytes | None = None) -> Signer:
         if not header.startswith(KID_HEADER) or len(data) > KEY_FILE_BYTES_MAX:
             raise ValueError(f"the first line must read {KID_HEADER}<kid>")
         kid = header.removeprefix(KID_HEADER).strip()
-        key = _private_key(pem, passphrase)
+        key = _private_key(pem, passphrase) if not pem.startswith(_TOKEN) else None
         if not 0 < len(kid.encode()) <= envelope.KID_BYTES_MAX:
             raise ValueError("the kid must be 1..64 bytes")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{path}: not a private key file: {error}") from error
+    if key is None:
+        from agent.wire.token import TokenKey, read_uri  # Only here: it brings a library with it.
+
+        return Signer(kid, TokenKey(read_uri(pem.decode(errors="replace"))))
     is_p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     if not (isinstance(key, Ed25519PrivateKey) or is_p256):
         raise KeyFileError(f"{path}: neither an Ed25519 nor a P-256 key")
