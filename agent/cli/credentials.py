@@ -221,6 +221,16 @@ def install_renewal(state: Path, asked: Asked, certificate: str, ca: str) -> Non
     shutil.rmtree(old)
 
 
+def held_version(state: Path) -> int:
+    """The version of the key list on disk.
+
+    Raises:
+        KeyListError: none that can be believed.
+    """
+    folder = state / KEYS
+    return load_key_list((folder / "keys.sealed").read_bytes(), read_roots((folder / "roots.toml").read_text())).version
+
+
 def take_key_list(state: Path, sealed: bytes) -> int | None:
     """Put a newer key list in place; its version, or None if it is the one held there. Never an older one.
 

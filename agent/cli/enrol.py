@@ -10,21 +10,26 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agent.cli import credentials, document
-from agent.cli.ending import Exit, UsageError
+from agent.cli.ending import Exit, UnreachableError, UsageError
 from agent.cli.est import EnrolmentAddress, EnrolmentRefusedError, Waiting
+from agent.cli.link import Link
 from agent.cli.options import Json
 from agent.cli.words import clean, lease_s
 from agent.model.equipment import Bollard, Junction
+from agent.model.identity import CityId, GatewayId
 from agent.model.site import Cabinet
 from agent.model.site_file import SiteFileError, read_cabinet
 from agent.wire import enrolment
 from agent.wire.enrolment import Papers
 from agent.wire.errors import MessageError
 from agent.wire.keyfile import read_signer
+from agent.wire.local import TellFleetSeen
 from agent.wire.token import read_uri
+from agent.wire.topics import down
 from drivers.errors import TextFileError
 from drivers.textfile import read_text
 
+KEY_LIST_TIMEOUT_S = 15.0
 SERIAL_FILES = (Path("/proc/device-tree/serial-number"), Path("/sys/class/dmi/id/product_serial"))
 """Boards with a device tree, and those with a BIOS."""
 SitePath = Annotated[Path, Parameter(name="SITE.toml")]
@@ -137,11 +142,13 @@ def renew(
     credentials.check_certificate(papers.certificate, ca, asked, gateway, datetime.now(UTC))
     credentials.install_renewal(state, asked, papers.certificate, ca)
     _, end = credentials.renewal_due(state, _unix_ms())
-    taken = [credentials.take_key_list(each, papers.keys) for each in dict.fromkeys((state, guards))]
+    links = {"agent": state} | ({"guard": guards} if _is_guarded(cabinet) else {})
+    topic = str(down(CityId(city), GatewayId(gateway), "keys"))
+    taken = [_hand_over(Link(name, at / f"{name}.sock"), at, topic, papers.keys) for name, at in links.items()]
     version = next((each for each in taken if each is not None), None)
     lines = [f"renewed until {end:%Y-%m-%d}; used from the next connection on"]
     if version is not None:
-        lines.append(f"took key list {version}; restart the gateway's processes to use it")
+        lines.append(f"took key list {version}")
     answer: dict[str, document.Json] = {
         "gateway": gateway,
         "due": is_due,
@@ -151,6 +158,21 @@ def renew(
     }
     _say(json, answer, *lines)
     return Exit.DONE
+
+
+def _hand_over(link: Link, folder: Path, topic: str, sealed: bytes) -> int | None:
+    """Give a key list to a process that runs, else to its disk; the version if it is a newer one.
+
+    Raises:
+        KeyListError, FailedError: it is not to be believed; what was in force stays.
+    """
+    before = credentials.held_version(folder)
+    try:
+        link.ask(TellFleetSeen(topic, sealed), KEY_LIST_TIMEOUT_S)
+    except UnreachableError:
+        credentials.take_key_list(folder, sealed)
+    after = credentials.held_version(folder)
+    return after if after > before else None
 
 
 def _wait_papers(address: EnrolmentAddress, asked: credentials.Asked, secret: bytes, wait_s: int) -> Papers:

@@ -80,6 +80,7 @@ class City:
 
     async def new_key_list(self, *extra: str) -> str:
         """The officers sign what was approved."""
+        version = self.manager.room.ring.version + 1
         draft = self.folder / f"keys-{unix_ms()}"
         trust = ["--trust", str(self.trust)]
         ended, told = await self.fleet(
@@ -96,7 +97,6 @@ class City:
             signed.append(str(out))
         assert (await self.fleet("keys", "publish", signed[0], *trust, online=False))[0] == 4  # One of two officers.
         assert (await self.fleet("keys", "publish", *signed, *trust, online=False))[0] == 0
-        version = self.manager.room.ring.version + 1
         await until(lambda: self.manager.room.ring.version == version)
         return told
 

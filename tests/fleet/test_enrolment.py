@@ -239,6 +239,20 @@ async def test_an_older_key_list_is_never_taken_back(city: City) -> None:
         credentials.take_key_list(city.state, older)
 
 
+async def test_a_code_for_one_device_is_of_no_use_to_another(city: City) -> None:
+    asked = {"gateway": GATEWAY, "operator": "alice", "serial": "SN-17"}
+    code = (await city.manager.http.post("/api/enrolment/codes", json=asked)).json()["code"]
+    words = ("enrol", "--fleet", city.manager.url, "--code", code, "--wait", "1s", "--serial")
+    ended, text = await city.gateway(*words, "SN-18")
+    assert (ended, "for the device SN-17, this one says 'SN-18'" in text) == (REFUSED, True), text
+    shutil.rmtree(city.state / "enrolment")  # The number stands in the request: another device makes another.
+    ended, text = await city.gateway(*words, "SN-17")
+    assert (ended, "still waits" in text) == (REFUSED, True), text
+    assert (await city.newest())["serial"] == "SN-17"
+    ended, text = await city.fleet("enrolment", "list")
+    assert (ended, "device SN-17" in text) == (0, True)
+
+
 async def test_a_dry_run_makes_nothing_and_bad_input_is_told_in_words(city: City) -> None:
     site = ["--fleet", city.manager.url, "--code", "a" * 26]
     assert (await city.gateway("enrol", *site, "--dry-run"))[0] == 0

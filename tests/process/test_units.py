@@ -62,6 +62,23 @@ def test_systemd_understands_every_line_and_finds_little_exposed(name: str, tmp_
     assert rated.returncode == 0, rated.stdout
 
 
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed (make system-packages)")
+def test_the_daily_renewal_is_understood_shut_in_and_starts_what_is_there(tmp_path: Path) -> None:
+    assert ANALYZE is not None
+    program = "/opt/armoire/bin/armoire"
+    for name in ("armoire-renew.service", "armoire-renew.timer"):
+        (tmp_path / name).write_text((FOLDER / name).read_text().replace(program, sys.executable))
+    places = [str(tmp_path / name) for name in ("armoire-renew.timer", "armoire-renew.service")]
+    verified = subprocess.run([ANALYZE, "verify", *places], capture_output=True, text=True, timeout=60, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    found = unit("armoire-renew")
+    assert found["ExecStart"] == [f"{program} renew /etc/armoire/site.toml"]
+    assert {key: found[key] for key in HARDENED} == {key: ["yes"] for key in HARDENED}
+    asked = [ANALYZE, "security", "--offline=yes", "--no-pager", "--threshold=50", places[1]]
+    rated = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    assert rated.returncode == 0, rated.stdout  # It runs as root, so it is less shut in than the two.
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_no_unit_names_the_other_as_something_it_needs_or_waits_for(name: str) -> None:
     (other,) = set(UNITS) - {name}
