@@ -166,10 +166,13 @@ def check_commands(plant: Plant, answers: Sequence[dict[str, Any]], tally: Tally
     assert not late, f"not ended: {late}"
     unknown = {each["command_id"] for each in answers} - {each.id for each in commands}
     assert not unknown, f"the manager gave out commands it does not know: {unknown}"
-    ended: Counter[str] = Counter()
-    for (detail,) in rows(fleet, "SELECT detail FROM events WHERE kind LIKE 'command.%' AND seq > 0"):
-        ended[str(json.loads(detail).get("command", ""))] += 1
-    assert max(ended.values(), default=0) <= 1, f"recorded twice: {[each for each in ended if ended[each] > 1]}"
+    endings: dict[str, list[str]] = defaultdict(list)
+    for kind, detail in rows(fleet, "SELECT kind, detail FROM events WHERE kind LIKE 'command.%' AND seq > 0"):
+        endings[str(json.loads(detail).get("command", ""))].append(kind.removeprefix("command."))
+    twice = {each: found for each, found in endings.items() if len(found) > 1}
+    assert not twice, f"recorded twice: {twice}"
+    hidden = [each for each in commands if each.id in endings and endings[each.id] != [each.status]]
+    assert not hidden, f"the cabinet's sealed word did not count: {[(each, endings[each.id]) for each in hidden]}"
     _check_plans(plant, commands)
     runs = list(_runs(plant.levels, (time.time_ns() - time.monotonic_ns()) // 1_000_000))
     for each in commands:
