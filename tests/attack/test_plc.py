@@ -67,7 +67,7 @@ async def told(rig: LyingRig) -> list[str]:
 @pytest.mark.parametrize("name", sorted(LIES))
 async def test_a_lie_raises_no_bollard_is_told_once_and_over_when_it_is_over(name: str) -> None:
     async with lying_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.relay.lie = LIES[name]
         rig.be_patient(False)
         for _ in range(8):
@@ -80,7 +80,7 @@ async def test_a_lie_raises_no_bollard_is_told_once_and_over_when_it_is_over(nam
         rig.relay.lie = None
         rig.be_patient(True)
         await rig.run_until(lambda: rig[B].link == "answers")
-        await rig.run(5)
+        await rig.rest(5)
         assert (await told(rig))[1:] == ["link.lost", "link.back"]
         assert rig[B].latch is None
         assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
@@ -99,7 +99,7 @@ async def test_the_truth_is_found_however_it_is_cut(name: str) -> None:
 async def test_a_lie_about_a_pulse_is_never_a_bollard_believed_raised(name: str) -> None:
     """The readings are true, so the command is approved; what answers the pulse lies, and the PLC has not moved."""
     async with lying_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
 
         def lie(relay: WireRelay, question: Frame, answer: Frame) -> Pieces:
             return LIES[name](relay, question, answer) if question.pdu[0] == WRITE_COIL else [answer.encode()]
@@ -117,7 +117,7 @@ async def test_a_lie_about_a_pulse_is_never_a_bollard_believed_raised(name: str)
 
 async def test_a_pulse_confirmed_and_never_carried_out_is_not_done() -> None:
     async with lying_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
 
         def lie(_relay: WireRelay, question: Frame, answer: Frame) -> Pieces:
             return [framed(answer, question.pdu)] if question.pdu[0] == WRITE_COIL else [answer.encode()]
@@ -129,14 +129,14 @@ async def test_a_pulse_confirmed_and_never_carried_out_is_not_done() -> None:
         assert rig.plc.state()["state"] == "DOWN"
         rig.relay.lie = None
         rig.bollards.fault("refuse_set", on=False, unit=UNIT)
-        await rig.run(5)
+        await rig.rest(5)
         assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
 
 
 async def test_loops_that_are_said_free_only_in_torn_answers_do_not_count_as_seen() -> None:
     """Every second answer is noise: two seconds of free loops never come together."""
     async with lying_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.set(UNIT, loop_a=True)
         await rig.run(1)
         rig.bollards.set(UNIT, loop_a=False)

@@ -41,7 +41,7 @@ async def raised(rig: BollardRig) -> None:
 
 async def test_a_bollard_is_raised_and_lowered_and_seen_to_obey() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         outcome = await rig.ask(rig.people.alice, B, "raise")
         assert (outcome.ended, outcome.reason) == ("done", "rising was asked and seen")
         await rig.run(TRAVEL_S)
@@ -70,7 +70,7 @@ async def test_a_bollard_is_raised_and_lowered_and_seen_to_obey() -> None:
 )
 async def test_sr_19_a_bollard_is_not_raised_and_the_reason_names_what_was_seen(fault: str, seen: str) -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault(fault, unit=UNIT)
         await rig.run(5)
         outcome = await rig.ask(rig.people.technician, B, "raise")
@@ -83,7 +83,7 @@ async def test_sr_19_a_bollard_is_not_raised_and_the_reason_names_what_was_seen(
 
 async def test_sr_19_loops_must_be_seen_free_for_two_seconds() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.set(UNIT, loop_a=True)
         await rig.run(1)
         rig.bollards.set(UNIT, loop_a=False)
@@ -96,7 +96,7 @@ async def test_sr_19_loops_must_be_seen_free_for_two_seconds() -> None:
 
 async def test_sr_19_after_a_silence_of_the_plc_everything_must_be_seen_anew() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("exception", unit=UNIT)
         await rig.run(2)
         outcome = await rig.ask_at_once(rig.people.technician, B, "raise")
@@ -116,7 +116,7 @@ async def test_sr_19_after_a_silence_of_the_plc_everything_must_be_seen_anew() -
 
 async def test_sr_29_under_the_local_key_not_even_lowering_is_asked() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         await raised(rig)
         rig.bollards.set(UNIT, local_key=True)
         await rig.run(1)
@@ -133,7 +133,7 @@ async def test_sr_19_a_raise_is_judged_again_when_its_turn_on_the_line_has_come(
 ) -> None:
     monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.2)
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         sealed = await rig.sealed(rig.people.technician, B, "raise")
         rig.bollards.fault("silent", unit=1)
         line = next(iter(rig.guard.lines.values()))
@@ -158,7 +158,7 @@ async def test_sr_19_a_raise_is_judged_again_when_its_turn_on_the_line_has_come(
 
 async def test_a_plc_that_refuses_the_heartbeat_is_watched_all_the_same() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("refuse_set", unit=UNIT)
         for _ in range(30):
             await rig.tick()
@@ -174,7 +174,7 @@ async def test_a_plc_that_refuses_the_heartbeat_is_watched_all_the_same() -> Non
 async def test_a_pulse_that_moves_nothing_ends_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.2)
     async with bollard_rig([BollardPlc(), DeafPlc(), BollardPlc()]) as rig:
-        await rig.run(5)
+        await rig.rest(5)
         outcome = await rig.ask(rig.people.technician, B, "raise")
         assert (outcome.ended, outcome.rule) == ("unknown", "")
         assert "was asked but not seen" in outcome.reason
@@ -185,14 +185,14 @@ async def test_a_pulse_that_moves_nothing_ends_as_unknown(monkeypatch: pytest.Mo
 async def test_what_was_seen_before_the_pulse_does_not_count_as_obeying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.1)
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         outcome = await rig.ask_at_once(rig.people.alice, B, "lower")  # It is down, and nobody looks again.
         assert (outcome.ended, outcome.rule) == ("unknown", "")
 
 
 async def test_a_plc_that_says_no_ends_as_failed() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("refuse_set", unit=UNIT)
         outcome = await rig.submit(await rig.sealed(rig.people.technician, B, "raise"))
         assert (outcome.ended, outcome.rule) == ("failed", "")
@@ -201,7 +201,7 @@ async def test_a_plc_that_says_no_ends_as_failed() -> None:
 
 async def test_a_plc_that_falls_silent_under_a_command_ends_as_unknown() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("silent", unit=UNIT)
         outcome = await rig.submit(await rig.sealed(rig.people.technician, B, "lower"))
         assert (outcome.ended, outcome.rule) == ("unknown", "")
@@ -221,7 +221,7 @@ async def test_the_plcs_watchdog_is_fed_every_second() -> None:
 
 async def test_both_limits_at_once_are_an_alarm_once_and_no_latch() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("both_limits", unit=UNIT)
         await rig.run(10)
         (trip,) = await rig.log("trip")
@@ -232,7 +232,7 @@ async def test_both_limits_at_once_are_an_alarm_once_and_no_latch() -> None:
 
 async def test_sr_24_a_green_lamp_beside_a_bollard_that_is_not_down_latches_until_reset_on_site() -> None:
     async with bollard_rig([BollardPlc(), GreenPlc(), BollardPlc()]) as rig:
-        await rig.run(5)
+        await rig.rest(5)
         assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
         await rig.run_until(lambda: rig[B].latch is not None, 10)
         await rig.run(TRAVEL_S)
@@ -247,7 +247,7 @@ async def test_sr_24_a_green_lamp_beside_a_bollard_that_is_not_down_latches_unti
         await rig.run_until(lambda: rig.bollards.plcs[UNIT].state()["state"] == "DOWN", 10)
         await rig.run(5)
         assert (await rig.ask_at_once(rig.people.technician, B, "reset")).rule == "SR-13"
-        await rig.run(10.5)
+        await rig.rest(10.5)
         assert (await rig.ask_at_once(rig.people.technician, B, "reset")).ended == "done"
         assert [entry.rule for entry in await rig.log("latch.reset")] == ["SR-24"]
 
@@ -282,7 +282,7 @@ async def test_sr_19_to_23_a_plc_that_has_lost_an_interlock_latches_and_is_lower
 ) -> None:
     monkeypatch.setattr("agent.guard.bollard.REACTION_TIMEOUT_S", 0.05)
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         if "raise" in story:
             place = story.index("raise")
             await seen_to(rig, *story[:place])
@@ -303,7 +303,7 @@ async def test_sr_19_to_23_a_plc_that_has_lost_an_interlock_latches_and_is_lower
 
 async def test_sr_22_a_bollard_stuck_half_way_latches() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         await raised(rig)
         rig.bollards.fault("stuck_drive", unit=UNIT)
         assert (await rig.ask(rig.people.alice, B, "lower")).ended == "done"
@@ -315,7 +315,7 @@ async def test_sr_22_a_bollard_stuck_half_way_latches() -> None:
 
 async def test_sr_23_an_emergency_raise_is_told_once_and_ends_at_its_switch_alone() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.set(UNIT, efo=True)
         await rig.run(2)
         for verb in ("raise", "lower"):
@@ -331,7 +331,7 @@ async def test_sr_23_an_emergency_raise_is_told_once_and_ends_at_its_switch_alon
 
 async def test_sr_19_a_restarted_guard_knows_a_rise_that_was_asked_of_its_predecessor() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
         guarded = rig[B]
         assert isinstance(guarded, BollardGuard)
@@ -342,7 +342,7 @@ async def test_sr_19_a_restarted_guard_knows_a_rise_that_was_asked_of_its_predec
 
 async def test_a_lowering_that_is_not_confirmed_is_recorded_and_the_latch_stands() -> None:
     async with bollard_rig() as rig:
-        await rig.run(5)
+        await rig.rest(5)
         rig.bollards.fault("ignore_loops", unit=UNIT)
         assert (await rig.ask(rig.people.technician, B, "raise")).ended == "done"
         rig.bollards.fault("refuse_set", unit=UNIT)
