@@ -159,6 +159,7 @@ def read_request(data: bytes) -> x509.CertificateSigningRequest:
         else:
             request = x509.load_der_x509_csr(data)
         is_signed = request.is_signature_valid
+        _ = request.subject, request.attributes, request.public_key()  # Taken apart when asked for: each may fail.
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CertificateError(f"not a PKCS #10 request: {error}") from error
     if not is_signed:

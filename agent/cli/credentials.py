@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,6 +35,7 @@ PENDING, KEYS, TLS = "enrolment", "keys", "tls"
 REQUEST_FILE, KEY_FILE, CERTIFICATE_FILE, CA_FILE, URL_FILE = (
     "request.der", "gateway.key", "gateway.pem", "ca.pem", "fleet.url",
 )  # fmt: skip
+_NOT_READABLE = (TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, x509.ExtensionNotFound)
 _DER, _PEM = serialization.Encoding.DER, serialization.Encoding.PEM
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 _OID = x509.ObjectIdentifier(enrolment.STATEMENT_OID)
@@ -121,7 +122,7 @@ def check_certificate(papers_certificate: str, ca: str, asked: Asked, gateway: s
         at = max(now, leaf.not_valid_before_utc)  # A cabinet's clock may not know the year yet.
         verifier = PolicyBuilder().store(Store(roots)).time(at).build_client_verifier()
         verifier.verify(leaf, [*behind, *(each for each in authorities if each not in roots)])
-    except (ValueError, VerificationError) as error:
+    except (ValueError, VerificationError, *_NOT_READABLE) as error:
         raise TechnicianError(
             f"the certificate is not from the city's authority: {error}", "nothing was put in place"
         ) from error
@@ -150,7 +151,7 @@ def check_authorities(ca: str, held: str) -> str:
                 raise ValueError(f"{each.subject.rfc4514_string()} is no authority")
         if not set(roots) <= set(named):
             raise ValueError("the root is missing")
-    except (ValueError, TypeError, StopIteration, InvalidSignature, x509.ExtensionNotFound) as error:
+    except (ValueError, StopIteration, *_NOT_READABLE) as error:
         raise TechnicianError(
             f"the authorities are not those of the city's root: {error}", "nothing was put in place"
         ) from error

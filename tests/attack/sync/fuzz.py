@@ -22,7 +22,7 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tests.attack.sync import ingested
+from tests.attack.sync import certificates, ingested
 from tests.attack.sync.feeds import Feed
 from tests.attack.sync.targets import Target, targets
 
@@ -61,11 +61,10 @@ class Tally:
 
 def everything(only: str = "") -> tuple[Target, ...]:
     """Every parser, or the one of that name."""
-    found = tuple(each for each in (*targets(), ingested.target()) if only in ("", each.name))
+    every = (*targets(), *certificates.certificate_targets(), ingested.target())
+    found = tuple(each for each in every if only in ("", each.name))
     if not found:
-        raise SystemExit(
-            f"no parser {only!r}; there are: " + ", ".join(each.name for each in (*targets(), ingested.target()))
-        )
+        raise SystemExit(f"no parser {only!r}; there are: " + ", ".join(each.name for each in every))
     return found
 
 

@@ -12,7 +12,8 @@ from agent.wire import envelope, topics
 from agent.wire.messages import SCHEMA, Batch, encode
 from agent.wire.streams import NO_HASH
 from agent.wire.topics import up
-from fleet.ingest import Arrival, Ingest
+from fleet.arrival import Arrival
+from fleet.ingest import Ingest
 from fleet.store import Store
 from tests.attack.sync.feeds import Feed, worked
 from tests.attack.sync.mutation import any_of, bent, twisted

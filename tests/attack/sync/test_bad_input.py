@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from agent.wire.rejections import JUDGED_AT_ONCE, JUDGED_PER_S, TELL_PERIOD_MS, THROTTLED, TOPICS_MAX, Rejections
 from fleet import presence, schema
+from fleet.arrival import Arrival
 from fleet.folder import Trust
-from fleet.ingest import Arrival, Ingest
+from fleet.ingest import Ingest
 from fleet.metrics import Figures, Metrics
 from fleet.rows import Rows
 from fleet.standing import Known
