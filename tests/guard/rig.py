@@ -17,7 +17,7 @@ from agent.guard.process import Guard
 from agent.model.identity import EquipmentId
 from agent.model.site_file import read_cabinet
 from agent.process.client import LocalClient
-from agent.process.clock import Clock
+from agent.process.clock import Clock, Sync
 from agent.wire.demotrust import sign_demo_site
 from agent.wire.keyfile import Signer
 from agent.wire.local import (
@@ -91,6 +91,7 @@ class Rig:
     def __init__(self, site: Path, people: People, clock: ManualClock) -> None:
         self.site, self.people, self.clock = site, people, clock
         people.clock_ms = self.unix_ms
+        self.wall_ms, self.is_kept = 0, True  # By how much the wall clock is set forward; whether the network keeps it.
         self._ticks = 0
 
     def now_ms(self) -> int:
@@ -99,13 +100,14 @@ class Rig:
 
     def unix_ms(self) -> int:
         """Wall time, as the guard reads it."""
-        return UNIX_MS + self.now_ms()
+        return UNIX_MS + self.wall_ms + self.now_ms()
 
     @asynccontextmanager
     async def guarding(self) -> AsyncIterator[None]:
         """Start a guard without its scan loops, which the test turns by hand; ends like a killed process."""
         cabinet = read_cabinet(self.site.read_text(), self.site.name)
-        self.guard = Guard(cabinet, self.site.parent, Clock(self.now_ms, self.unix_ms))
+        clock = Clock(self.now_ms, self.unix_ms, lambda: Sync(self.is_kept))
+        self.guard = Guard(cabinet, self.site.parent, clock)
         await self.guard.records.open()
         await recall_flashes(cabinet.site, self.guard.records, self.guard.surroundings, self.guard._clock)
         self.client = LocalClient(self.site.parent / "state" / "guard.sock")
@@ -204,7 +206,7 @@ class Rig:
         reply = await self.client.ask(Submit(sealed))
         assert isinstance(reply, OutcomeIs), reply
         topic = up(self.people.city, self.people.gateway, "result")
-        assert open_result(self.people.ring, reply.sealed, topic, self.unix_ms()) == (reply.outcome, "guard")
+        assert open_result(self.people.ring, reply.sealed, topic, self.people.clock_ms()) == (reply.outcome, "guard")
         return reply.outcome
 
     async def ask_at_once(

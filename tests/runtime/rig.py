@@ -14,7 +14,7 @@ from agent.model.identity import EquipmentId
 from agent.model.observation import PointValue, Quality, Scalar
 from agent.model.site_file import read_cabinet
 from agent.process.client import LocalClient
-from agent.process.clock import Clock
+from agent.process.clock import Clock, Sync
 from agent.process.trustfiles import read_trust
 from agent.runtime.journal import Journal
 from agent.runtime.process import Agent
@@ -83,7 +83,7 @@ class AgentRig:
         self.site, self.people, self.clock = site, people, clock
         people.clock_ms = self.unix_ms
         self.state = site.parent / "state"
-        self.wall_ms = 0  # By how much the wall clock is set forward.
+        self.wall_ms, self.is_kept = 0, True  # By how much the wall clock is set forward; whether the network keeps it.
         self._marks = 0
 
     def now_ms(self) -> int:
@@ -98,7 +98,7 @@ class AgentRig:
     async def serving(self) -> AsyncIterator[None]:
         """Start the agent without its loops but the recorder's."""
         cabinet = read_cabinet(self.site.read_text(), self.site.name)
-        clock = Clock(self.now_ms, self.unix_ms)
+        clock = Clock(self.now_ms, self.unix_ms, lambda: Sync(self.is_kept))
         trust = read_trust(self.state / "keys", "agent", cabinet.site.city)
         site = cabinet.site
         async with Journal(self.state / "agent.db", trust.signer, site.city, site.gateway, clock) as self.journal:
@@ -133,7 +133,7 @@ class AgentRig:
         reply = await self.submit(self.sealed(issuer, equipment, verb, *others, args=args))
         assert isinstance(reply, OutcomeIs), reply
         topic = up(self.people.city, self.people.gateway, "result")
-        assert open_result(self.people.ring, reply.sealed, topic, self.unix_ms()) == (reply.outcome, "agent")
+        assert open_result(self.people.ring, reply.sealed, topic, self.people.clock_ms()) == (reply.outcome, "agent")
         return reply.outcome
 
     def sealed(

@@ -29,7 +29,7 @@ async def test_from_birth_to_sealed_results_and_on_over_a_broker_that_dies(tmp_p
             await commands_come_back_as_sealed_results(fleet)
             await wait_until(lambda: bool(fleet.heartbeats))
             beat = fleet.heartbeats[-1]
-            assert (beat.conn, beat.clock, beat.modes[SEGMENT]) == (fleet.births[-1].conn, 2, "supervised")
+            assert (beat.conn, beat.clock > 0, beat.modes[SEGMENT]) == (fleet.births[-1].conn, True, "supervised")
             assert beat.nonces.keys() == {"agent"}
 
             await asyncio.to_thread(brokers.close)
@@ -53,7 +53,7 @@ async def test_from_birth_to_sealed_results_and_on_over_a_broker_that_dies(tmp_p
 async def the_birth_has_everything(fleet: FleetEnd) -> None:
     await wait_until(lambda: bool(fleet.births))
     birth = fleet.births[0]
-    assert (birth.gateway, birth.name, birth.clock) == ("gw-darcy", "Place Darcy", 2)
+    assert (birth.gateway, birth.name, birth.clock > 0) == ("gw-darcy", "Place Darcy", True)
     assert birth.nonces.keys() == {"agent"}
     assert len(birth.nonces["agent"]) == 16
     assert birth.counters == []
