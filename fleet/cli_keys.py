@@ -165,9 +165,9 @@ def new_key(kid: str, *, subject: str, out: Path, passphrase_file: Path | None =
         raise FolderError(f"a kid is 1..{KID_BYTES_MAX} bytes and a subject 1..80 characters, of printable text")
     if '"' in kid + subject or "\\" in kid + subject:
         raise FolderError("a kid and a subject have neither quotes nor backslashes")
-    signer = Signer(kid, Ed25519PrivateKey.generate())
+    signer = Signer(kid, Ed25519PrivateKey.generate(), authority.read_passphrase(passphrase_file))
     try:
-        signer.write(out, passphrase=authority.read_passphrase(passphrase_file))
+        signer.write(out)
     except TrustError as error:
         raise FolderError(str(error)) from error
     public = Path(f"{out}.pub")

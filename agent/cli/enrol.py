@@ -66,14 +66,9 @@ def enrol(
     """
     cabinet, state, guards = _cabinet(site)
     address = EnrolmentAddress(fleet)
-    try:
-        secret = enrolment.read_code(code)
-    except MessageError as error:
-        raise UsageError(str(error), "nothing was made", "ask the control room to read it again") from error
+    secret, wait_s = _secret(code), lease_s(wait)
     if token:
         read_uri(token)
-    serial = _serial(serial)
-    wait_s = lease_s(wait)
     city, gateway = cabinet.site.city, cabinet.site.gateway
     roles = ("agent", "guard") if _is_guarded(cabinet) else ("agent",)
     if dry_run:
@@ -83,7 +78,7 @@ def enrol(
             f"would make keys of {' and '.join(roles)} and for TLS in {state}, and ask {clean(fleet)}",
         )
         return Exit.DONE
-    asked = credentials.prepare(state, city, gateway, roles, _unix_ms(), token, serial)
+    asked = credentials.prepare(state, city, gateway, roles, _unix_ms(), token, _serial(serial))
     words = f"{gateway} in {city}\n\n    {asked.words}\n\nRead these six words to the control room."
     print(words, file=sys.stderr if json else sys.stdout, flush=True)
     papers = _wait_papers(address, asked, secret, wait_s)
@@ -186,6 +181,13 @@ def _wait_papers(address: EnrolmentAddress, asked: credentials.Asked, secret: by
                 "no operator has approved it in time", "the request still waits", "the same command takes it up again"
             )
         time.sleep(answer.retry_s)
+
+
+def _secret(code: str) -> bytes:
+    try:
+        return enrolment.read_code(code)
+    except MessageError as error:
+        raise UsageError(str(error), "nothing was made", "ask the control room to read it again") from error
 
 
 def _serial(said: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.ledger import recovery, room, tables
+from agent.ledger import recovery, room, signing, tables
 from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.linking import (
     PAYLOAD_BYTES_MAX,
@@ -37,7 +37,7 @@ from agent.model.observation import ClockQuality, PointValue
 from agent.safety.latch import Latch
 from agent.wire import envelope
 from agent.wire.errors import WireError
-from agent.wire.keyfile import KeyFileError, Signer
+from agent.wire.keyfile import Signer
 from agent.wire.local import LogEntry
 from agent.wire.messages import Event, StreamHead, Value
 from agent.wire.streams import (
@@ -351,7 +351,7 @@ class Ledger:
             for half in content.halves():
                 self._link(stand, half, stamp)
             return
-        sealed = self._sealed(payload, stand.stream)
+        sealed = signing.seal(self._signer, payload, self._topics[stand.stream])
         link = Link(stand.seq + 1, envelope.digest(sealed), sealed)
         has_events = bool(content.events)
         tables.insert_link(self._database, stand, link, link.seq, content.records, has_events=has_events)
@@ -366,13 +366,9 @@ class Ledger:
     def _seal_gap(self, gap: Gap, before: StreamHead) -> bytes:
         stamp = self._stamp()
         (content,) = of_events([gap.event()], self._clock.unix_ms())
-        return self._sealed(payload_of(content, self._gateway, before, stamp), before.stream)
-
-    def _sealed(self, payload: bytes, stream: str) -> bytes:
-        try:
-            return self._signer.seal(payload, self._topics[stream])
-        except KeyFileError as error:  # A token that was taken out: records wait, as for a disk.
-            raise LedgerError(f"not signed: {error}") from error
+        return signing.seal(
+            self._signer, payload_of(content, self._gateway, before, stamp), self._topics[before.stream]
+        )
 
     def _stamp(self) -> Stamp:
         return Stamp(self._clock.now_ms(), int(self._clock.quality()), self._clock.boot)

@@ -114,7 +114,9 @@ def open_sound(path: Path, streams: Sequence[str], unix_s: int) -> tuple[sqlite3
         reason = _problem(database, streams)
     except sqlite3.Error as error:
         if (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF) not in _DAMAGE_CODES:
-            raise LedgerError(f"{path}: {error}{_unwritable(path)}") from error  # A full or read-only disk damages nothing.
+            raise LedgerError(
+                f"{path}: {error}{_unwritable(path)}"
+            ) from error  # A full or read-only disk damages nothing.
         reason = str(error)
     if database is not None and not reason:
         _remove(_beside(path, "building"))

@@ -66,10 +66,15 @@ class KeyFileError(TrustError):
 
 
 class Signer:
-    """A private key and its name in the key list."""
+    """A private key and its name in the key list.
 
-    def __init__(self, kid: str, key: PrivateKey | Key) -> None:
+    Args:
+        passphrase: encrypts it where it is written; for a person's key. A cabinet starts without a person.
+    """
+
+    def __init__(self, kid: str, key: PrivateKey | Key, passphrase: bytes | None = None) -> None:
         self.kid = kid.encode()
+        self.passphrase = passphrase
         self._key = key
         if isinstance(key, Ed25519PrivateKey):
             self.algorithm = ED25519
@@ -107,16 +112,13 @@ class Signer:
         """Seal a payload for a topic."""
         return envelope.seal(self, payload, topic.aad)
 
-    def write(self, path: Path, *, passphrase: bytes | None = None) -> None:
+    def write(self, path: Path) -> None:
         """Write the private key, or where it is, to a new file of mode 0600; an existing file is never overwritten.
-
-        Args:
-            passphrase: encrypts it; for a person's key. A cabinet starts without a person.
 
         Raises:
             KeyFileError: the file exists or cannot be written.
         """
-        text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._text(passphrase)
+        text = f"{KID_HEADER}{self.kid.decode()}\n".encode() + self._text()
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -124,14 +126,14 @@ class Signer:
         except OSError as error:
             raise KeyFileError(f"{path}: the key was not written: {error.strerror}") from error
 
-    def _text(self, passphrase: bytes | None) -> bytes:
+    def _text(self) -> bytes:
         if not isinstance(self._key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
             return f"{self._key.reference}\n".encode()
         from cryptography.hazmat.primitives import serialization
 
         locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase is not None:
-            locked = serialization.BestAvailableEncryption(passphrase)
+        if self.passphrase is not None:
+            locked = serialization.BestAvailableEncryption(self.passphrase)
         return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
 
 

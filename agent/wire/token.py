@@ -164,7 +164,7 @@ def _told(uri: TokenUri) -> Iterator[None]:
         raise
     except ImportError as error:
         raise TokenError("keys in a token need the package python-pkcs11 (the extra 'token')") from error
-    except Exception as error:
+    except Exception as error:  # A module is foreign code: whatever it raises is told, not guessed at.
         why = str(error) or type(error).__name__
         raise TokenError(f"token {uri.token!r} by {uri.module}: {why}; nothing was signed") from error
 

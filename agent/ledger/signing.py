@@ -1,0 +1,17 @@
+"""Signing what the ledger seals."""
+
+from agent.ledger.errors import LedgerError
+from agent.wire.keyfile import KeyFileError, Signer
+from agent.wire.topics import Topic
+
+
+def seal(signer: Signer, payload: bytes, topic: Topic) -> bytes:
+    """Seal a link.
+
+    Raises:
+        LedgerError: the key cannot sign, as that of a token that was taken out; the records wait, as for a disk.
+    """
+    try:
+        return signer.seal(payload, topic)
+    except KeyFileError as error:
+        raise LedgerError(f"not signed: {error}") from error
