@@ -145,12 +145,12 @@ def check(site: Annotated[Path, Parameter(name="SITE.toml")], /, *, json: Json =
         counts[each.kind.value] = counts.get(each.kind.value, 0) + 1
     if json:
         facts = {"city": cabinet.site.city, "gateway": cabinet.site.gateway, "name": cabinet.site.name}
-        _print({"site": str(site), "problems": [], **facts, "broker": cabinet.broker, "equipment": counts})
+        _print({"site": str(site), "problems": [], **facts, "brokers": cabinet.brokers, "equipment": counts})
     else:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no equipment"
         print(f"{name}: good. {clean(cabinet.site.gateway)}, {sentence(cabinet.site.name)}")
         print(f"equipment: {kinds}")
-        print(f"broker: {clean(cabinet.broker or 'none, runs without a fleet')}")
+        print(f"broker: {clean(', then '.join(cabinet.brokers) or 'none, runs without a fleet')}")
     return Exit.DONE
 
 

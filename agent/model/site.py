@@ -101,6 +101,7 @@ class Cabinet:
     Args:
         links: equipment -> how it is reached; lamps have none (their segment has).
         broker: ``mqtt://host:port`` or ``mqtts://host:port``; None runs without a fleet.
+        other_brokers: tried in turn when that one fails; they need not know each other.
         poll_ms: the agent's polling period. observe_ms: the guard's.
         profiles: folder of register maps. state: folder of databases, keys and sockets.
         guard_state: the guard's own one, where the agent may not write; None if they share one.
@@ -120,6 +121,12 @@ class Cabinet:
     realtime: Realtime = Realtime.IF_PERMITTED
     realtime_priority: int = 10
     guard_state: PurePosixPath | None = None
+    other_brokers: tuple[str, ...] = ()
+
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """Every broker, in the order they are tried; none without a fleet."""
+        return () if self.broker is None else (self.broker, *self.other_brokers)
 
     @property
     def guards_folder(self) -> PurePosixPath:

@@ -19,6 +19,7 @@ from agent.model.toml_table import Problems, Table, shown
 POINT_NAME = r"[a-z0-9_]{1,60}"
 LIGHTING_CLASS = r"[A-Z]{1,2}[0-9]"
 BROKER = r"mqtts?://(?P<address>[^/@\s]+)"
+BROKERS_MAX = 4
 FLEET_SILENCE_MS = 120_000  # SR-11
 OBSERVE_MS_MAX = 200  # two samples must fit into the 200 ms in which one confirms the other (SR-02)
 REALTIME_PRIORITY, REALTIME_PRIORITY_MAX = 10, 49  # of SCHED_FIFO; Linux runs threaded interrupts at 50
@@ -68,14 +69,14 @@ def read_cabinet(text: str, name: str) -> Cabinet:
 
 def _read_cabinet(root: Table, name_of_file: str) -> Cabinet:
     city, gateway, name = _read_site(root.table("site"))
-    broker, silence_ms = _read_fleet(root.table("fleet", optional=True))
+    brokers, silence_ms = _read_fleet(root.table("fleet", optional=True))
     poll_ms, profiles, state = _read_agent(root.table("agent", optional=True))
     observe_ms, presence, realtime, priority, guard_state = _read_guard(root.table("guard", optional=True))
     equipment, links = _read_equipment(root)
     root.end()
     site = Site(city, gateway, name, equipment, silence_ms)
     settings = (poll_ms, observe_ms, profiles, state, name_of_file, realtime, priority, guard_state)
-    return Cabinet(site, links, presence, broker, *settings)
+    return Cabinet(site, links, presence, next(iter(brokers), None), *settings, brokers[1:])
 
 
 def _read_site(table: Table | None) -> tuple[CityId, GatewayId, str]:
@@ -88,18 +89,28 @@ def _read_site(table: Table | None) -> tuple[CityId, GatewayId, str]:
     return city, gateway, name
 
 
-def _read_fleet(table: Table | None) -> tuple[str | None, int]:
+def _read_fleet(table: Table | None) -> tuple[tuple[str, ...], int]:
     if table is None:
-        return None, FLEET_SILENCE_MS
-
-    def read(found: object) -> str | None:
-        parts = re.fullmatch(BROKER, found) if isinstance(found, str) else None
-        return parts.string if parts and address_of(parts["address"]) else None
-
-    broker = table.take("broker", "mqtt://host:port or mqtts://host:port", "", read)
+        return (), FLEET_SILENCE_MS
+    expected = f"mqtt://host:port or mqtts://host:port, or a list of 1..{BROKERS_MAX} different ones"
+    none: tuple[str, ...] = ()
+    brokers = table.take("broker", expected, none, _brokers)
     silence_ms = table.ms("silence_s", 10, 3600, default_ms=FLEET_SILENCE_MS)
     table.end()
-    return broker, silence_ms
+    return brokers, silence_ms
+
+
+def _brokers(found: object) -> tuple[str, ...] | None:
+    """One address, or some in the order they are tried."""
+    listed = found if isinstance(found, list) else [found]
+    addresses = tuple(each for each in listed if isinstance(each, str) and _is_broker(each))
+    is_whole = len(set(addresses)) == len(listed)
+    return addresses if is_whole and 1 <= len(addresses) <= BROKERS_MAX else None
+
+
+def _is_broker(text: str) -> bool:
+    parts = re.fullmatch(BROKER, text)
+    return parts is not None and address_of(parts["address"]) is not None
 
 
 def _read_agent(table: Table | None) -> tuple[int, PurePosixPath, PurePosixPath]:

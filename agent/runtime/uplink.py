@@ -47,14 +47,14 @@ class Uplink:
         self._silence_ms = cabinet.site.fleet_silence_ms
         self._clock = clock
         self._courier: Courier | None = None
-        if cabinet.broker is not None:
+        if cabinet.brokers:
             sources: list[LinkSource] = [JournalLinks(journal)]
             if guard is not None:
                 sources.append(GuardLinks(guard))
             self._courier = Courier(
                 cabinet.site.city,
                 cabinet.site.gateway,
-                [broker_of(cabinet.broker, partial(read_context, tls))],
+                [broker_of(each, partial(read_context, tls)) for each in cabinet.brokers],
                 signer,
                 lambda: keys.ring,
                 sources,

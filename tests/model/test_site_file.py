@@ -205,7 +205,7 @@ WRONG = [
     (
         '"mqtt://127.0.0.1:1883"',
         '"http://127.0.0.1:1883"',
-        'fleet.broker: expected mqtt://host:port or mqtts://host:port, found "http://127.0.0.1:1883"',
+        'fleet.broker: expected mqtt://host:port or mqtts://host:port, or a list of 1..4 different ones, found "http://127.0.0.1:1883"',
     ),
     ("silence_s = 90", "silence_s = 9", "fleet.silence_s: expected seconds 10..3600, found 9"),
     ("poll_ms = 500", "poll_ms = 49", "agent.poll_ms: expected milliseconds 50..60000, found 49"),
