@@ -364,11 +364,9 @@ class Ledger:
             seq = links[-1].seq
 
     def _seal_gap(self, gap: Gap, before: StreamHead) -> bytes:
-        stamp = self._stamp()
         (content,) = of_events([gap.event()], self._clock.unix_ms())
-        return signing.seal(
-            self._signer, payload_of(content, self._gateway, before, stamp), self._topics[before.stream]
-        )
+        payload = payload_of(content, self._gateway, before, self._stamp())
+        return signing.seal(self._signer, payload, self._topics[before.stream])
 
     def _stamp(self) -> Stamp:
         return Stamp(self._clock.now_ms(), int(self._clock.quality()), self._clock.boot)
