@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -47,10 +48,17 @@ def _clock(speed: float) -> Clock:
     return RealClock() if speed == 1 else ScaledClock(speed)
 
 
-async def _until_stopped(simulator: AbstractAsyncContextManager[Listening]) -> None:
-    """Serve until SIGINT or SIGTERM; say ``ready <port>`` once listening."""
+async def _until_stopped(simulator: AbstractAsyncContextManager[Listening], until_eof: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, or the end of standard input; say ``ready <port>`` once listening."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def listen() -> None:
+        if not os.read(0, 4096):
+            stopped.set()
+
+    if until_eof:
+        loop.add_reader(0, listen)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with simulator as listening:
@@ -196,13 +204,14 @@ def monitor(
 
 
 @app.command
-def monitors(*, port: Port = 0) -> int:
+def monitors(*, port: Port = 0, until_eof: bool = False) -> int:
     """Serve any number of conflict monitors to a test: told the time, or each on a wire of its own.
 
     Args:
         port: TCP port of the control lines on 127.0.0.1; 0 takes a free one.
+        until_eof: end with standard input too, so with whoever holds its other end.
     """
-    return _run(_until_stopped(MonitorRack.serve(port)))
+    return _run(_until_stopped(MonitorRack.serve(port), until_eof))
 
 
 def _overlap(text: str) -> Overlap:

@@ -53,6 +53,7 @@ class Rack:
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
         self.process, self.port = process, port
+        self.is_lost = False
         self._unanswered = 0
         self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_TIMEOUT_S)
         self._lines = self._socket.makefile("rwb")
@@ -60,8 +61,8 @@ class Rack:
     @classmethod
     def start(cls) -> Self:
         """Start a process; it must be ready in START_TIMEOUT_S."""
-        command = (sys.executable, "-m", "simulators.cli", "monitors")
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        command = (sys.executable, "-m", "simulators.cli", "monitors", "--until-eof")
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             spoken, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
@@ -71,8 +72,7 @@ class Rack:
             return cls(process, int(words[1]))
         except BaseException:  # Whatever it was, no process is left behind.
             process.kill()
-            process.wait()
-            process.stdout.close()
+            process.communicate()
             raise
 
     def end(self) -> None:
@@ -81,18 +81,14 @@ class Rack:
             self._lines.close()
         self._socket.close()
         self.process.terminate()
-        self.process.wait(ANSWER_TIMEOUT_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.communicate(timeout=ANSWER_TIMEOUT_S)
 
     def post(self, request: State) -> None:
         """Say something; the answer is waited for with the next."""
         self._settle()
-        try:
+        with self._losing():
             self._lines.write(json.dumps(request).encode() + b"\n")
             self._lines.flush()
-        except OSError as error:
-            raise RefereeLostError(f"the conflict monitors are gone: {error}") from error
         self._unanswered += 1
 
     def ask(self, request: State) -> State:
@@ -103,14 +99,22 @@ class Rack:
     def _settle(self) -> State:
         answer: State = {}
         for _ in range(self._unanswered):
-            try:
+            with self._losing():
                 answer = json.loads(self._lines.readline())
-            except (OSError, ValueError) as error:
-                raise RefereeLostError(f"the conflict monitors are gone: {error}") from error
             self._unanswered -= 1
             if not answer.get("ok"):
                 raise RefereeLostError(f"the conflict monitors refused: {answer}")
         return answer
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Whoever was interrupted here no longer knows which answer belongs to what: the next test has others."""
+        is_lost, self.is_lost = self.is_lost, True
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise RefereeLostError(f"the conflict monitors are gone: {error}") from error
+        self.is_lost = is_lost
 
 
 _RACKS: dict[int, Rack] = {}
@@ -123,7 +127,7 @@ def rack() -> Rack:
     if mine is None and _RACKS:
         served = next(iter(_RACKS.values()))
         mine = Rack(served.process, served.port)
-    elif mine is None or mine.process.poll() is not None:
+    elif mine is None or mine.is_lost or mine.process.poll() is not None:
         mine = Rack.start()
         atexit.register(mine.end)
     _RACKS[os.getpid()] = mine

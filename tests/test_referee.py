@@ -2,6 +2,7 @@
 
 import ast
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from simulators.clock import ManualClock
 from simulators.signal_controller.signal_cabinet import SignalCabinet
 from simulators.signal_controller.traffic import Traffic
 from tests import referee
-from tests.referee import Rack, RefereeLostError, Verdict, judged, wired
+from tests.referee import Rack, RefereeLostError, Verdict, judged, rack, wired
 from tests.simulators.junction import run, unjudged_cabinet
 from tests.test_tidy import called_name
 from tests.tree import Function, python_files, syntax, text
@@ -111,6 +112,26 @@ def test_a_monitor_that_dies_fails_the_test_it_judged_and_the_next_has_another(m
     monkeypatch.undo()
     with judged(cabinet):
         run(cabinet, 5)
+
+
+def test_a_monitor_that_does_not_answer_in_time_fails_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(referee, "ANSWER_TIMEOUT_S", 0.2)
+    cabinet, frozen = unjudged_cabinet(), Rack.start()
+    monkeypatch.setattr(referee, "ANSWER_TIMEOUT_S", 20.0)
+    monkeypatch.setitem(referee._RACKS, os.getpid(), frozen)
+
+    def freeze() -> None:
+        with judged(cabinet):
+            frozen.process.send_signal(signal.SIGSTOP)
+
+    try:
+        with pytest.raises(RefereeLostError, match="timed out"):
+            freeze()
+        assert rack() is not frozen
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+        frozen.end()
+        referee._RACKS[os.getpid()].end()
 
 
 @pytest.mark.hil

@@ -67,6 +67,15 @@ async def test_a_rack_of_monitors_says_ready_and_stops_cleanly() -> None:
         assert (process.returncode, out, err) == (0, b"", b"")
 
 
+async def test_a_rack_of_monitors_ends_with_whoever_started_it() -> None:
+    process = await asyncio.create_subprocess_exec(*COMMAND, "monitors", "--until-eof", stdin=PIPE, stdout=PIPE)
+    async with asyncio.timeout(START_TIMEOUT_S):
+        assert process.stdout is not None
+        assert (await process.stdout.readline()).startswith(b"ready ")
+        out, _ = await process.communicate(b"what is said does not matter")
+    assert (process.returncode, out) == (0, b"")
+
+
 async def test_faults_and_stimuli_are_switched_from_the_command_line(tmp_path: Path) -> None:
     control = str(tmp_path / "control")
     async with simulator("bollards", "--count", "2", "--control", control):
