@@ -30,6 +30,7 @@ NAMES = (
     "envelope",
     "ledger",
     "ingest",
+    "failover",
     "outage",
     "long_outage",
 )

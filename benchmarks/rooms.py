@@ -12,9 +12,12 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -54,8 +57,8 @@ EVERY_S = 0.1
 
 
 @dataclass
-class Manager:
-    """One manager's process."""
+class Room:
+    """One manager, as a process."""
 
     name: str
     child: Child
@@ -117,7 +120,7 @@ class Rooms:
         child.wait_for("the broker listens", lambda: listens(port))
         return child
 
-    def manager(self, name: str) -> Manager:
+    def manager(self, name: str) -> Room:
         """Start a manager, also anew."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
@@ -133,14 +136,32 @@ class Rooms:
         child.wait_for("the manager listens", lambda: "ready http" in child.said())
         found = re.search(r"ready (http://\S+?)/?\s", child.said())
         assert found is not None
-        return Manager(name, child, found.group(1))
+        return Room(name, child, found.group(1))
 
     def database(self, name: str) -> Path:
         """Where a manager stores."""
         shared = self._arrangement == SHARED_STORE
         return self.folder / "shared.db" if shared else self.folder / name / "fleet.db"
 
-    def leader(self, timeout_s: float = 30.0) -> Manager:
+    def stored(self, manager: Room, gateway: str) -> list[int]:
+        """Numbers of a gateway's records, in the order in which a manager stored them."""
+        query = (
+            "SELECT seq FROM links JOIN gateways ON gateways.no = gateway_no "
+            "WHERE stream = 'state' AND id = ? ORDER BY links.no"
+        )
+        with closing(sqlite3.connect(f"file:{self.database(manager.name)}?mode=ro", uri=True)) as database:
+            return [seq for (seq,) in database.execute(query, (gateway,))]
+
+    def compared(self, manager: Room, cabinets: Iterable["Cabinet"]) -> tuple[int, int]:
+        """How many acknowledged records a manager lacks, and how many it stored twice or out of order."""
+        lost = double = 0
+        for each in cabinets:
+            held = self.stored(manager, each.name)
+            lost += len(set(range(1, each.acked + 1)) - set(held))
+            double += sum(later <= earlier for earlier, later in pairwise(held))
+        return lost, double
+
+    def leader(self, timeout_s: float = 30.0) -> Room:
         """Whoever leads, once somebody does."""
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
@@ -150,7 +171,7 @@ class Rooms:
             time.sleep(0.02)
         raise BenchError(f"no manager leads: {[each.child.said()[-1500:] for each in self.managers.values()]}")
 
-    def other(self, manager: Manager) -> Manager:
+    def other(self, manager: Room) -> Room:
         """The one of the two that it is not."""
         return next(each for each in self.managers.values() if each.name != manager.name)
 
@@ -209,10 +230,6 @@ class Cabinet:
             head = await self.journal.append_samples("state", [value])
             self.sealed.append((head.seq, time.monotonic()))
             await asyncio.sleep(EVERY_S)
-
-    def newest_before(self, at_s: float) -> int:
-        """The newest record sealed before a moment."""
-        return max((seq for seq, sealed_s in self.sealed if sealed_s <= at_s), default=0)
 
     def _nonces(self) -> dict[str, bytes]:
         return {"agent": self._gate.nonces.current(self._clock.now_ms())}

@@ -332,7 +332,7 @@ class Gateway:
         if topic.message_class == "state":
             if self.leadership.receive(open_state(KEYS, payload, topic, clock.unix_ms()), clock.now_ms()):
                 for outbound in self.outbounds.values():
-                    outbound.restart()
+                    outbound.restart(is_new_leader=True)
         elif topic.message_class == "cmd":
             admitted = self.gate.admit(payload, topic, self.counters, clock.now_ms(), clock.unix_ms(), clock.quality())
             if isinstance(admitted, Admitted):

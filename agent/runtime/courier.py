@@ -312,7 +312,7 @@ class Courier:
             case "fleet", "state":
                 state = open_state(self._ring(), payload, topic, clock_ms)
                 if self.leadership.receive(state, time.now_ms, clock_ms, time.earliest_ms):
-                    self._restart_streams()
+                    self._restart_streams(is_new_leader=True)
                 self._clock.hear(state.issued_ms, is_live=self.leadership.heard_at_ms == time.now_ms)
                 await self._pass_on(topic, payload)
             case "down", "cmd":
@@ -350,9 +350,9 @@ class Courier:
         for source in self._sources:
             await source.fleet_message(str(topic), payload)
 
-    def _restart_streams(self) -> None:
+    def _restart_streams(self, *, is_new_leader: bool = False) -> None:
         for outbound in self._outbounds.values():
-            outbound.restart()
+            outbound.restart(is_new_leader=is_new_leader)
         self._wake.set()
 
     async def _carry_out(self) -> None:

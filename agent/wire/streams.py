@@ -257,9 +257,16 @@ class Outbound:
         assert head.epoch > self.head.epoch or head.seq >= self.head.seq
         self.head = head
 
-    def restart(self) -> None:
-        """A new connection, or another manager leads: send again from the last ack, at once."""
+    def restart(self, *, is_new_leader: bool = False) -> None:
+        """A new connection, or another manager leads: send again from the last ack, at once.
+
+        Args:
+            is_new_leader: it may have a store of its own that lacks what the one before had just acknowledged. Its acks are
+                of a new term, so low ones are no old ones: the first return without progress is enough.
+        """
         self._clear()
+        if is_new_leader:
+            self._fruitless = REGRESS_GO_BACKS - 1
 
     def _progress(self, seq: int, now_ms: int) -> None:
         self.acked_seq = seq

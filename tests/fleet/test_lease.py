@@ -30,7 +30,7 @@ FREE = LeaseRow("", "", 0, 0, 0, "", "", "")
 CALM_MS = 20_000
 
 
-class Manager:
+class Candidate:
     """One manager with a clock of its own, in a world that stops it, delays it and loses its answers."""
 
     def __init__(self, world: "City", number: int) -> None:
@@ -102,7 +102,7 @@ class City:
         self.terms: list[int] = []
         self._order = count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self.managers = [Manager(self, number) for number in range(managers)]
+        self.managers = [Candidate(self, number) for number in range(managers)]
         for each in self.managers:
             self.after(self.dice.uniform(0, 500), each.step_if(each.lease))
 
