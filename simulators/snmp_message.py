@@ -5,6 +5,7 @@ test must put error-index where the standard says, and must share nothing with t
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 INTEGER, OCTETS, NULL, OBJECT_ID, SEQUENCE, COUNTER = 0x02, 0x04, 0x05, 0x06, 0x30, 0x41
@@ -14,6 +15,7 @@ V1, V2C = 0, 1
 REQUESTS: Final = frozenset({GET, GET_NEXT, SET, GET_BULK})
 VARBINDS_MAX = 256
 OID_ARCS_MAX = 128
+OIDS_KEPT = 1024
 
 Oid = tuple[int, ...]
 
@@ -133,6 +135,7 @@ def _checked(value: Value) -> Value:
     return value
 
 
+@lru_cache(OIDS_KEPT)  # The same few objects are asked for ten times a second.
 def _decode_oid(content: bytes) -> Oid:
     if not content or content[-1] & 0x80:
         raise MessageError("object identifier is empty or cut")
@@ -157,6 +160,7 @@ def _field(tag: int, content: bytes) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + content
 
 
+@lru_cache(OIDS_KEPT)
 def _encode_oid(oid: Oid) -> bytes:
     encoded = bytearray()
     for arc in (oid[0] * 40 + oid[1], *oid[2:]):

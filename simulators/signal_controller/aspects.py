@@ -1,6 +1,7 @@
 """What phases and lamps show, as bit masks: bit 0 is element 1."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 VEHICLE_CHANNELS = 0x00FF  # channels 1..8
 PEDESTRIAN_CHANNELS = 0x0F00  # channels 9..12
@@ -51,6 +52,7 @@ class Lamps:
     red_enable: bool = False
 
 
+@lru_cache(1 << 8)
 def _on_pedestrian_channels(phases: int) -> int:
     mask = 0
     for index, phase in enumerate(PEDESTRIAN_PHASES):

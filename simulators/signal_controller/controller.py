@@ -339,6 +339,8 @@ class SignalController:
             lamps = lamps_of(self.picture(), channels)
         stuck = sum(bit(channel) for channel in self._faults.numbers("stuck_green") if 1 <= channel <= 16)
         dead = sum(bit(channel) for channel in self._faults.numbers("red_lamp_out") if 1 <= channel <= 16)
+        if not stuck and not dead:
+            return lamps
         return Lamps(lamps.reds & ~dead, lamps.yellows, lamps.greens | stuck, lamps.red_enable)
 
     # The world around it.
