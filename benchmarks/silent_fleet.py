@@ -18,9 +18,9 @@ from benchmarks.long_outage import gateway_of, signer_of
 from benchmarks.town import CITY
 from benchmarks.voice import birth, chain
 from fleet import control_room
+from fleet.arrival import Arrival
 from fleet.control_room import ControlRoom
 from fleet.folder import read_trust
-from fleet.ingest import Arrival
 
 SPEED = 360
 """Simulated seconds per real one: an hour takes ten seconds."""

@@ -18,8 +18,8 @@ from agent.wire import topics
 from agent.wire.messages import StreamHead
 from fleet import schema
 from fleet.arrangement import OWN_STORES
+from fleet.arrival import Arrival
 from fleet.errors import FleetError
-from fleet.ingest import Arrival
 from fleet.remote import Remote
 
 if TYPE_CHECKING:

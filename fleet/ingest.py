@@ -5,14 +5,13 @@ commits first, then calls ``committed``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from agent.model.identity import CityId, GatewayId
 from agent.wire import topics
 from agent.wire.envelope import digest
-from agent.wire.errors import CapabilityError, MessageError, TopicError, TrustError, WireError
+from agent.wire.errors import MessageError, TrustError, WireError
 from agent.wire.fleetlog import RESULT, link_entry, other_entry
 from agent.wire.keyfile import Signer
 from agent.wire.messages import ENDED, SCHEMA, Ack, Batch, Event, Outcome, StreamHead, Value, decode, encode
@@ -22,6 +21,7 @@ from agent.wire.sealing import open_batch
 from agent.wire.topics import STREAMS, Topic
 from agent.wire.trust import KeyRing, Opened
 from fleet import changes, command_rows, event_rows, presence, unpacking
+from fleet.arrival import Arrival, Places
 from fleet.changes import Change
 from fleet.command_rows import Conclusion
 from fleet.rows import Rows
@@ -40,14 +40,6 @@ RECORDED_BY = {SAFETY: "guard", "audit": "agent"}
 EPOCHS_AHEAD_MAX = 1_000
 EPOCH_AHEAD_S_MAX = 365 * 86_400
 """Epochs are Unix seconds or the next number. One far above both would leave no room for those to come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One message as the broker delivered it."""
-
-    topic: str
-    data: bytes
 
 
 class Ingest:
@@ -70,7 +62,7 @@ class Ingest:
         self._refused: set[bytes] = set()
         self._held: dict[tuple[str, str], str] = {}
         self._told: dict[tuple[str, str], str] = {}
-        self._members = _gateways_of(ring)
+        self._places = Places(city, ring)
         self._begin()
 
     def _begin(self) -> None:
@@ -89,7 +81,7 @@ class Ingest:
     def use(self, ring: KeyRing) -> None:
         """Believe another key list from now on."""
         self.ring = ring
-        self._members = _gateways_of(ring)
+        self._places.use(ring)
 
     def refuse(self, arrival: Arrival) -> bool:
         """Judge these bytes as malformed from now on, whatever is in them; False if they were already."""
@@ -140,18 +132,14 @@ class Ingest:
         gateway = place = NOBODY
         self.tally.bytes += len(arrival.data)
         try:
-            topic = topics.parse(arrival.topic)
-            if topic.city != self.city or topic.direction != "up":
-                raise TopicError(f"not for us: {topic}")
-            if topic.gateway not in self._members:
-                raise CapabilityError(f"no gateway {topic.gateway} in key list {self.ring.version}")
+            topic = self._places.topic(arrival.topic)
             gateway, place = topic.gateway, arrival.topic
             if self._refused and digest(arrival.data) in self._refused:
                 raise MessageError("the database will not have it")
             if not self._rejections.may_judge(place, now_ms):
                 self._count(gateway, THROTTLED, f"{place}: too much that was not believed", now_ms)
             elif topic.message_class in STREAMS:
-                self._link(topic, arrival.data, connection, now_ms)
+                self._link(topic, arrival, connection, now_ms)
             elif topic.message_class == "result":
                 self._result(topic, arrival.data, connection, now_ms)
             else:
@@ -160,9 +148,10 @@ class Ingest:
             self._rejections.rejected(place, error.reason, str(error), now_ms)
             self._count(gateway, error.reason, str(error), now_ms)
 
-    def _link(self, topic: Topic, data: bytes, connection: Connection, now_ms: int) -> None:
+    def _link(self, topic: Topic, arrival: Arrival, connection: Connection, now_ms: int) -> None:
+        data = arrival.data
         try:
-            opened = open_batch(self.ring, data, topic, now_ms)
+            opened = open_batch(self.ring, data, topic, now_ms, is_checked=arrival.checked_by is self.ring)
         except MessageError as error:
             self._quarantine(topic, data, error, now_ms)
             raise
@@ -391,7 +380,3 @@ class Ingest:
         )
         self._rows.events.append(event_rows.to_row(event))
         self._changes.append(changes.Happened(event))
-
-
-def _gateways_of(ring: KeyRing) -> frozenset[str]:
-    return frozenset(entry.subject for entry in ring.entries() if entry.role == "agent")

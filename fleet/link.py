@@ -28,9 +28,9 @@ from agent.wire import sealing, topics
 from agent.wire.errors import TrustError, WireError
 from agent.wire.messages import SCHEMA, FleetState
 from agent.wire.rejections import THROTTLED, Rejections
+from fleet.arrival import Arrival
 from fleet.control_room import ControlRoom, Link, unix_ms
 from fleet.errors import AskError, FolderError
-from fleet.ingest import Arrival
 from fleet.mqtt_client import Client
 
 STATE_S = 10.0

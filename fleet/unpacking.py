@@ -1,5 +1,7 @@
 """A verified batch taken apart: its samples and events as rows, and as what the registry is told."""
 
+from itertools import repeat
+
 import msgspec
 
 from agent.model.observation import Quality
@@ -27,25 +29,30 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
 
     Points beyond POINTS_PER_GATEWAY_MAX stay in the envelope only.
     """
-    places = [_place(name, known, standing, rows) for name in batch.names]
-    exceptions = dict(batch.quality)
-    t0_ms = batch.t0_ms
-    told: list[tuple[str, str, Point]] = []
-    history, latest, encode = rows.samples, rows.latest, _json.encode
-    for n, (index, dt_ms, value) in enumerate(zip(batch.points, batch.dt_ms, batch.values, strict=True)):
-        point_no, equipment, name = places[index]
-        if not point_no:
-            continue
-        t_ms = t0_ms + dt_ms
-        if not 0 <= t_ms <= TIME_MS_MAX:
-            t_ms = _bounded(t_ms)
-        quality = exceptions.get(n, GOOD) if exceptions else GOOD
-        # As JSON text: exact, and one column whatever the type. What JSON cannot say (NaN) becomes null.
-        text = encode(value).decode()
-        history.append((known.no, link_no, n, point_no, t_ms, quality, text))
-        latest[point_no] = (point_no, t_ms, quality, text)
-        told.append((equipment, name, Point(value, quality, t_ms, batch.stream)))
-    return told
+    known_place = known.points.get
+    places = [known_place(name) or _place(name, known, standing, rows) for name in batch.names]
+    # Column by column: a loop over samples is the largest part of what a verified batch costs (benchmarks, fleet ingest).
+    numbers, equipment, names = zip(*places, strict=True)
+    points = batch.points
+    point_no = [numbers[index] for index in points]
+    t_ms = [batch.t0_ms + dt_ms for dt_ms in batch.dt_ms]
+    if not 0 <= min(t_ms) <= max(t_ms) <= TIME_MS_MAX:
+        t_ms = [_bounded(each) for each in t_ms]
+    quality = [GOOD] * len(points)
+    for index, exception in batch.quality:
+        quality[index] = exception
+    # As JSON text: exact, and one column whatever the type. What JSON cannot say (NaN) becomes null.
+    texts = _json.encode_lines(batch.values).decode().split("\n")[:-1]  # No text has a line break of its own.
+    history = zip(repeat(known.no), repeat(link_no), range(len(points)), point_no, t_ms, quality, texts, strict=False)
+    values = map(Point, batch.values, quality, t_ms, repeat(batch.stream))
+    told = [(equipment[index], names[index], value) for index, value in zip(points, values, strict=True)]
+    rows.latest.update(zip(point_no, zip(point_no, t_ms, quality, texts, strict=True), strict=True))
+    if 0 not in numbers:
+        rows.samples.extend(history)
+        return told
+    rows.latest.pop(0, None)
+    rows.samples.extend(row for row in history if row[3])
+    return [each for each, number in zip(told, point_no, strict=True) if number]
 
 
 def events(batch: Batch, known: Known, link_no: int, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:

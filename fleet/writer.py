@@ -1,10 +1,12 @@
 """The one writer: a thread that gathers what has arrived, judges it, commits it as one transaction, and only then says so.
 
 One commit for up to GROUP_MESSAGES_MAX messages or GROUP_MS of waiting: a commit that waits for the disk costs the same for
-one message as for hundreds. Verification and SQLite both give up Python's lock, so the event loop goes on meanwhile.
+one message as for hundreds. SQLite gives up Python's lock, so the event loop goes on meanwhile. While more waits than one
+group holds, signatures are checked ahead by a process beside ours (``fleet.ahead``).
 """
 
 import asyncio
+import gc
 import threading
 import time
 from collections import deque
@@ -15,14 +17,18 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from fleet.ahead import Ahead
+from fleet.arrival import Arrival
 from fleet.changes import AckDue, Change, Happened, Reread
 from fleet.errors import StoreError
 from fleet.fence import DeposedError, Fence
-from fleet.ingest import Arrival, Ingest
+from fleet.ingest import Ingest
 from fleet.store import Store
 
 GROUP_MESSAGES_MAX = 500
 GROUP_MS = 10
+COLLECT_AFTER = (100_000, 50, 100)
+"""A group is 150,000 tuples without one cycle; at Python's own thresholds looking for cycles costs a tenth of ingest."""
 QUEUED_MESSAGES_MAX = 20_000
 """Beyond this arrivals are dropped and counted: the gateways send again what was not acknowledged."""
 RETRY_S = 1.0
@@ -63,6 +69,8 @@ class Writer:
         self._unix_ms = unix_ms
         self._loop = asyncio.get_running_loop()
         self._arrivals: deque[Arrival] = deque()
+        self._next: list[Arrival] = []
+        self._ahead = Ahead()
         self._works: deque[Work] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -78,6 +86,7 @@ class Writer:
 
     def start(self) -> None:
         """Begin."""
+        gc.set_threshold(*COLLECT_AFTER)
         self._thread.start()
 
     def arrived(self, arrival: Arrival) -> None:
@@ -127,7 +136,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Messages not committed yet."""
-        return len(self._arrivals)
+        return len(self._arrivals) + len(self._next)
 
     def _run(self) -> None:
         try:
@@ -136,6 +145,8 @@ class Writer:
             self._call(_fail, self.ended, error)
         else:
             self._call(_resolve, self.ended, None)
+        finally:
+            self._ahead.close()
 
     def _work(self) -> None:
         # Ends when told to, with one last group; what still waits then was not acknowledged and comes again.
@@ -147,11 +158,20 @@ class Writer:
             while self._works:
                 self._do(*self._works.popleft())
                 self._answered()
-            group = self._gather()
+            group = self._next or self._gather()
+            self._check_ahead()
             is_stored = not group or self._commit(group)
             self._answered()
             if not is_stored:
                 self._stopping.wait(RETRY_S)
+
+    def _check_ahead(self) -> None:
+        """Have the group after this one checked while this one is stored, if there is a whole one."""
+        self._ahead.end()
+        self._next = self._gather() if len(self._arrivals) >= GROUP_MESSAGES_MAX else []
+        if self._next:
+            self._wake.set()
+            self._ahead.begin(self._ingest.ring, self._next)
 
     def _gather(self) -> list[Arrival]:
         """Take what has arrived, lingering a little for company."""

@@ -12,6 +12,7 @@ Source: RFC 9052 (structure), RFC 9864 (algorithms -19 Ed25519 and -9 ESP256); `
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -232,6 +233,9 @@ def _protected(algorithm: int, kid: bytes) -> bytes:
     return b"\xa2\x01" + bytes((_NEGATIVE << 5 | -1 - algorithm,)) + b"\x04" + _bstr(kid)
 
 
+@lru_cache(
+    maxsize=4_096
+)  # A gateway's header is the same in each of its messages; none that is accepted is longer than 73 bytes.
 def _read_protected(protected: bytes) -> tuple[int, bytes]:
     if len(protected) < 5 or protected[:2] != b"\xa2\x01" or protected[3] != 4:
         raise EnvelopeError("the protected header is not {1: alg, 4: kid}")

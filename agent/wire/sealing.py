@@ -48,9 +48,11 @@ def seal_message(signer: Signer, topic: Topic, message: Struct) -> bytes:
     return signer.seal(encode(message), topic)
 
 
-def open_batch(ring: KeyRing, data: bytes, topic: Topic, now_ms: int | None) -> OpenedBatch:
-    """Open what arrived on ``up/{alarm,state,tele,audit,safety}``."""
-    opened = ring.open(data, topic, "up", now_ms)
+def open_batch(
+    ring: KeyRing, data: bytes, topic: Topic, now_ms: int | None, *, is_checked: bool = False
+) -> OpenedBatch:
+    """Open what arrived on ``up/{alarm,state,tele,audit,safety}``; ``is_checked`` as in ``KeyRing.open``."""
+    opened = ring.open(data, topic, "up", now_ms, is_checked=is_checked)
     batch = decode(opened.payload, Batch)
     _check_gateway(batch.gateway, topic)
     if batch.stream != topic.message_class:

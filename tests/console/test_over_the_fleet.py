@@ -15,9 +15,9 @@ from agent.wire.demotrust import make_demo_trust
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.messages import Batch, Birth, CommandMessage, EquipmentCard, Event, Outcome, decode, encode
 from fleet.api import make_app
+from fleet.arrival import Arrival
 from fleet.control_room import ControlRoom
 from fleet.folder import read_trust
-from fleet.ingest import Arrival
 from fleet.origin import Origins
 from tests.console.canned import serving
 from tests.console.conftest import Console, watched

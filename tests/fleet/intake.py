@@ -9,9 +9,10 @@ from agent.model.identity import CityId
 from agent.wire import sealing, topics
 from agent.wire.messages import StreamHead
 from fleet import changes, store
+from fleet.arrival import Arrival
 from fleet.changes import Change
 from fleet.folder import Trust
-from fleet.ingest import Arrival, Ingest
+from fleet.ingest import Ingest
 from fleet.store import Store
 from tests.fleet.standin import unix_ms
 

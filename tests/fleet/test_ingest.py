@@ -14,9 +14,10 @@ from agent.wire import sealing, topics
 from agent.wire.messages import StreamHead, Value
 from agent.wire.streams import NO_HASH, Link
 from fleet import changes, schema, store
+from fleet.arrival import Arrival
 from fleet.changes import Change
 from fleet.folder import Trust
-from fleet.ingest import EPOCH_AHEAD_S_MAX, EPOCHS_AHEAD_MAX, Arrival
+from fleet.ingest import EPOCH_AHEAD_S_MAX, EPOCHS_AHEAD_MAX
 from fleet.standing import full_name, split_name
 from tests.fleet.intake import Bench
 from tests.fleet.standin import StandIn, unix_ms
