@@ -217,6 +217,8 @@ QUICK = settings(
 PLANTED = settings(
     QUICK, max_examples=1_500, derandomize=True, database=None, print_blob=False, phases=(Phase.generate,)
 )
+LONG = settings(PLANTED, stateful_step_count=200)
+"""For what takes many steps. In histories of 40 it was found after 560 on average, so now and then not in 1,500."""
 
 
 def test_whatever_happens_in_whatever_order_the_promises_hold() -> None:
@@ -233,8 +235,8 @@ def test_a_command_that_is_counted_late_needs_a_foreseeable_nonce_too_to_be_carr
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("kind", [LosesLatch, HoldsOn, ForgetsFlash])
-def test_a_planted_fault_is_found(kind: type[Cabinet]) -> None:
+@pytest.mark.parametrize(("kind", "histories"), [(LosesLatch, PLANTED), (HoldsOn, PLANTED), (ForgetsFlash, LONG)])
+def test_a_planted_fault_is_found(kind: type[Cabinet], histories: settings) -> None:
     town = type("Town", (Town,), {"kind": kind})
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(town, settings=PLANTED)
+        run_state_machine_as_test(town, settings=histories)
