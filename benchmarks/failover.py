@@ -20,7 +20,7 @@ METHOD = (
     f"that each seal a record every {EVERY_S} s. SIGKILL; the figure is the time until of every cabinet a record sealed after the "
     "kill is acknowledged by a signed ack, so it includes the lease's end (1.5 s after its last renewal, 1.66 s by another's clock), "
     "the new manager's reading of the store, the state it publishes, and for a broker the cabinets' own jittered pause "
-    "(up to 2 s after a session of less than a minute, as here; 1 s after a longer one). All cabinets are on one broker before it "
+    "(up to 1 s, as after a session of over a minute). All cabinets are on one broker before it "
     "is killed. After each round what was killed is started again and all is quiet for some seconds. At the end the records "
     "of every cabinet are compared with the store of the manager that leads."
 )

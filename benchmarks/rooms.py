@@ -26,6 +26,7 @@ from urllib.request import Request, urlopen
 from agent.model.identity import GatewayId
 from agent.model.observation import ClockQuality, PointValue, Quality
 from agent.process.clock import Clock
+from agent.runtime.backoff import Backoff
 from agent.runtime.courier import Courier
 from agent.runtime.journal import Journal
 from agent.runtime.mqtt import Broker
@@ -54,6 +55,8 @@ set_tcp_nodelay true
 EXECUTE = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 SEGMENT = EquipmentCard("segment-1", "segment", "Segment", 47.322, 5.0411, "agent", ["set-level"], "")
 EVERY_S = 0.1
+AFTER_A_LONG_SESSION = Backoff(1.0, 1.0)
+"""A cabinet whose connection lasted for over a minute waits for at most so long; here none lasts, because brokers are killed."""
 
 
 @dataclass
@@ -215,6 +218,7 @@ class Cabinet:
         self.courier = Courier(
             CITY, self.name, brokers, self.signer, lambda: self.rooms.ring, (JournalLinks(self.journal),), self,
             self._clock, lambda: self.journal.next_number("conn"), dice=random.Random(self.name), heartbeat_s=1.0,
+            backoff=AFTER_A_LONG_SESSION,
         )  # fmt: skip
 
     @property

@@ -62,6 +62,19 @@ async def test_a_manager_with_a_higher_term_leads_and_this_one_only_listens(
         assert "failover-room leads" in answer.json()["detail"]
         assert not gateway.acks
         assert not gateway.commands
+        body = {"action": "take", "operator": "alice", "reason": "the failover room was a rehearsal"}
+        refused = await manager.http.post("/api/lead", json={**body, "operator": "mallory"})
+        assert refused.status_code == 403
+        assert (await manager.http.post("/api/lead", json=body)).status_code == 200
+        await until(lambda: manager.room.leading.is_leading)
+        assert manager.room.term == 10
+        await gateway.wait_acknowledged()
+        events = (await manager.http.get("/api/events")).json()
+        assert "alice: the failover room was a rehearsal" in next(
+            each["text"] for each in events if each["kind"] == "lead.taken"
+        )
+        refused = await manager.http.post("/api/lead", json={**body, "action": "yield"})
+        assert "there is no lease to give up" in refused.json()["detail"]
 
 
 async def test_a_state_in_our_own_name_with_a_higher_term_raises_ours(manager: Running) -> None:
