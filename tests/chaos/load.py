@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import re
+from collections import Counter
 from typing import Any
 
 from tests.chaos.http import ask
@@ -36,6 +38,8 @@ class People:
         self.asked = 0
         self.answers: list[dict[str, Any]] = []
         """Answers that name a command: from then on the manager must know it."""
+        self.refusals: Counter[str] = Counter()
+        """Why nothing was done, by what the manager said."""
 
     async def command(self) -> None:
         """Ask for something again and again, until cancelled."""
@@ -62,3 +66,6 @@ class People:
         answer = await asyncio.to_thread(ask, url, body | {"wait_s": 0.0}, POST_S)
         if isinstance(answer, dict) and "command_id" in answer:
             self.answers.append(answer)
+        else:
+            detail = answer.get("detail", "") if isinstance(answer, dict) else ""
+            self.refusals[re.sub(r"[0-9]+", "n", str(detail))[:100] or "no answer"] += 1

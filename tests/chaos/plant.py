@@ -1,16 +1,18 @@
 """A small city of real parts: two mosquittos with mutual TLS, a manager, two cabinets, and a line to each that can fail.
 
 What is real: every process, every socket, every certificate, every database. The two brokers do not know each other; the
-manager is on both, each cabinet on one of them. What is not: lamps, photocell and signal controller (simulators in this
-process, which count), and the address of a cabinet's broker: its line leads to one of the two, as a floating address would.
+manager is on both, each cabinet on one of them, and goes to the other when that fails. What is not: lamps, photocell and
+signal controller (simulators in this process, which count).
 """
 
 import asyncio
+import json
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ LIGHTING, JUNCTION, ROOM = "gw-darcy", "gw-republique", "control-room"
 GATEWAYS = (LIGHTING, JUNCTION)
 OPERATORS = ("alice", "bruno")
 ROOMS = ("room-a", "room-b")
-ROOM_LINES = tuple(f"{ROOM}/{room}" for room in ROOMS)
+PARTIES = (*GATEWAYS, ROOM)
 SITES = ROOT / "configs" / "sites"
 POLL_MS = {LIGHTING: 200, JUNCTION: 500}
 ASK_S = 3.0
@@ -98,10 +100,9 @@ class Plant:
             plant = cls(folder, cabinet, signals)
             stack.push_async_callback(plant.stop)
             await asyncio.to_thread(plant._lay_out, mosquitto)
-            for n, name in enumerate(GATEWAYS):
-                plant.lines[name] = await stack.enter_async_context(Line.serve(plant.rooms[ROOMS[n]]))
-            for room, name in zip(ROOMS, ROOM_LINES, strict=True):
-                plant.lines[name] = await stack.enter_async_context(Line.serve(plant.rooms[room]))
+            for party, room in product(PARTIES, ROOMS):
+                line = Line.serve(plant.rooms[room])
+                plant.lines[f"{party}/{room}"] = await stack.enter_async_context(line)
             plant._write_sites()
             for each in plant.programs.values():
                 each.start()
@@ -139,14 +140,15 @@ class Plant:
             "127.0.0.1:16161": self.signals.port,
         }
         where = ("--dir", str(self.folder / "fleet"), "--trust", str(self.folder / "trust"))
-        brokers = [word for name in ROOM_LINES for word in ("--broker", f"mqtts://127.0.0.1:{self.lines[name].port}")]
+        brokers = [word for line in self.lines_of(ROOM) for word in ("--broker", f"mqtts://127.0.0.1:{line.port}")]
         http = f"127.0.0.1:{self.http}"
         self._keep("fleet", "-m", "fleet.cli", "serve", *where, *brokers, "--http", http)
         for gateway in GATEWAYS:
             text = (SITES / f"{gateway}.toml").read_text()
             for written, port in wires.items():
                 text = text.replace(written, f"127.0.0.1:{port}")
-            text = text.replace("mqtt://127.0.0.1:1883", f"mqtts://127.0.0.1:{self.lines[gateway].port}")
+            listed = [f"mqtts://127.0.0.1:{line.port}" for line in self.lines_of(gateway)]
+            text = text.replace('"mqtt://127.0.0.1:1883"', json.dumps(listed))
             text = text.replace('"../profiles"', f'"{SITES.parent / "profiles"}"')
             text = text.replace("poll_ms = 500", f"poll_ms = {POLL_MS[gateway]}")
             site = self.folder / gateway / "site.toml"
@@ -154,6 +156,10 @@ class Plant:
             sign_demo_site(self.folder / "trust", site, time.time_ns() // 1_000_000)
             self._keep(f"agent {gateway}", "-m", "agent.runtime", str(site))
         self._keep("guard", "-m", "agent.guard", str(self.folder / JUNCTION / "site.toml"))
+
+    def lines_of(self, target: str) -> list[Line]:
+        """Both lines of a party, or the one called ``party/room``."""
+        return [line for name, line in self.lines.items() if target in {name, name.partition("/")[0]}]
 
     async def stop(self) -> None:
         """End every process in order: cabinets, manager, brokers."""

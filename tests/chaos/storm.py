@@ -6,15 +6,17 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.chaos.plant import GATEWAYS, JUNCTION, LIGHTING, ROOM_LINES, ROOMS, Plant
+from tests.chaos.plant import GATEWAYS, JUNCTION, LIGHTING, PARTIES, ROOMS, Plant
 
 PAUSE_S = (0.2, 2.5)
 """Between the beginnings of two faults."""
 BROKEN_S_MAX = 15.0
 """And no more than a quarter of the storm."""
 PROGRAMS = ("guard", f"agent {JUNCTION}", f"agent {LIGHTING}", "fleet", *ROOMS)
-LINES = (*GATEWAYS, *ROOM_LINES)
-KINDS = {"kill": 6, "freeze": 3, "silence": 3, "reset": 3, "half-close": 1, "slow": 2, "delay": 1, "move": 2, "cut": 1}
+LINES = (*2 * PARTIES, *(f"{party}/{room}" for party in PARTIES for room in ROOMS))
+"""A party by both its lines, or by one; the former as often."""
+_OTHER = {"up": "down", "down": "up"}
+KINDS = {"kill": 6, "freeze": 3, "silence": 3, "reset": 3, "half-close": 1, "slow": 2, "delay": 1, "cut": 1}
 """What can happen, and how often beside the others."""
 
 
@@ -23,7 +25,7 @@ class Fault:
     """One thing that goes wrong.
 
     Args:
-        at_s: after the storm's beginning. target: a program or a party's line. lasts_s: until it is put right.
+        at_s: after the storm's beginning. target: a program, a party or one of its lines. lasts_s: until it is put right.
         how: a way (``up``, ``down``, ``both``), bytes per second or seconds of delay, as the kind wants it.
     """
 
@@ -64,8 +66,6 @@ def _fault(dice: random.Random, kind: str, at_s: float, longest_s: float) -> Fau
             return Fault(at_s, kind, line, long_s, str(dice.choice((1_000, 5_000, 20_000))))
         case "delay":
             return Fault(at_s, kind, line, long_s, str(dice.choice((0.1, 0.4, 1.5))))
-        case "move":
-            return Fault(at_s, kind, dice.choice(GATEWAYS), 0.0)
         case "cut":
             return Fault(at_s, kind, dice.choice((*GATEWAYS, "room")), short_s)
     return Fault(at_s, kind, line, 0.0)
@@ -113,8 +113,6 @@ class Storm:
                 await self._kill(here.get(fault.target, ["fleet", *ROOMS]), fault)
             case "freeze":
                 await self._freeze(fault)
-            case "move":
-                self._move(fault)
             case _:
                 await self._spoil(fault)
 
@@ -132,21 +130,18 @@ class Storm:
             await asyncio.sleep(fault.lasts_s)
             program.thaw(life)
 
-    def _move(self, fault: Fault) -> None:
-        """Let a cabinet's address lead to the other broker."""
-        line = self.plant.lines[fault.target]
-        (line.upstream,) = set(self.plant.rooms.values()) - {line.upstream}
-        line.reset()
-        self.counts[f"move {fault.target}"] += 1
-
     async def _spoil(self, fault: Fault) -> None:
-        line = self.plant.lines[fault.target]
-        ways = {"up": [line.up], "down": [line.down]}.get(fault.how, [line.up, line.down])
+        lines = self.plant.lines_of(fault.target)
+        ways = [
+            way for line in lines for name, way in (("up", line.up), ("down", line.down)) if fault.how != _OTHER[name]
+        ]
         match fault.kind:
             case "reset":
-                line.reset()
+                for line in lines:
+                    line.reset()
             case "half-close":
-                line.half_close()
+                for line in lines:
+                    line.half_close()
             case "silence":
                 for way in ways:
                     way.silence(on=True)
@@ -158,4 +153,5 @@ class Storm:
                     way.delay_s = float(fault.how)
         self.counts[f"{fault.kind} {fault.target}"] += 1
         await asyncio.sleep(fault.lasts_s)
-        line.heal()
+        for line in lines:
+            line.heal()

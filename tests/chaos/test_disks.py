@@ -100,8 +100,13 @@ async def the_managers_disk_is_full(plant: Plant) -> None:
 
 async def a_bit_of_the_journal_flips(plant: Plant) -> None:
     """In one of some links that are not acknowledged yet."""
-    line, program, path = plant.lines[LIGHTING], plant.programs[AGENT], plant.folder / LIGHTING / "state" / "agent.db"
-    line.silence(on=True)
+    lines, program, path = (
+        plant.lines_of(LIGHTING),
+        plant.programs[AGENT],
+        plant.folder / LIGHTING / "state" / "agent.db",
+    )
+    for line in lines:
+        line.silence(on=True)
 
     async def is_behind() -> bool:
         status = await plant.status(LIGHTING, "agent")
@@ -115,7 +120,8 @@ async def a_bit_of_the_journal_flips(plant: Plant) -> None:
     links = unacknowledged(path)
     flip(path, links.pop(len(links) // 2))
     program.start()
-    line.heal()
+    for line in lines:
+        line.heal()
 
     async def is_told() -> bool:
         found = await plant.get(f"/api/events?gateway={LIGHTING}&limit=200")

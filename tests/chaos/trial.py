@@ -36,12 +36,15 @@ class Outcome:
     seconds: float
     faults: Counter[str]
     tally: Tally
+    refusals: Counter[str]
     resumed_s: float
 
     def __str__(self) -> str:
         faults = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()) if count)
+        refusals = "".join(f"  {count:4} {reason}\n" for reason, count in self.refusals.most_common())
         return (
             f"seed {self.seed}, {self.seconds:.0f} s, {sum(self.faults.values())} faults: {faults}\n{self.tally}\n"
+            f"{sum(self.refusals.values())} times the manager took no command, or did not answer:\n{refusals}"
             f"everything had arrived {self.resumed_s:.1f} s after the last fault"
         )
 
@@ -71,7 +74,7 @@ async def run(
         except AssertionError as error:
             faults = "\n".join(map(str, draw(seed, seconds)))
             raise AssertionError(f"seed {seed}, {seconds:.0f} s: {error}\n{plant.tail()}\n{faults}") from error
-    return Outcome(seed, seconds, storm.counts, tally, resumed_s)
+    return Outcome(seed, seconds, storm.counts, tally, people.refusals, resumed_s)
 
 
 async def _pass(
