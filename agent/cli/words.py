@@ -10,7 +10,7 @@ import unicodedata
 from datetime import UTC, datetime
 
 from agent.cli.ending import UsageError
-from agent.model.observation import Quality
+from agent.model.observation import FIRST_DATE_MS, Quality
 from agent.wire.local import LogEntry, PointView
 from agent.wire.messages import Value
 
@@ -101,7 +101,9 @@ def who(event: LogEntry) -> str:
 
 
 def moment(unix_ms: int, now_ms: int) -> str:
-    """Local time of day, with the date unless it is today's."""
+    """Local time of day, with the date unless it is today's; of somebody who did not know the time, since the start."""
+    if 0 <= unix_ms < FIRST_DATE_MS:
+        return f"start + {duration(unix_ms)}"
     try:
         then = datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone()
         today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.ledger.errors import UnsealableError
-from agent.model.observation import PointValue, Quality
+from agent.model.observation import FIRST_DATE_MS, PointValue, Quality
 from agent.wire import envelope
 from agent.wire.errors import MessageError
 from agent.wire.local import LogEntry
@@ -31,8 +31,6 @@ PAYLOAD_BYTES_MAX = 60_000
 """Far below an envelope's limit: a link also has to fit into a frame of the local protocol, several at a time."""
 TEXT_LENGTH_MAX = 500
 INTEGER_MAX = 2**63 - 1
-FIRST_DATE_MS = 1_767_225_600_000
-"""2026-01-01. Below it a time is the monotonic clock's: the process did not know better."""
 
 
 @dataclass(frozen=True, slots=True)

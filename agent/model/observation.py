@@ -27,6 +27,10 @@ class ClockQuality(IntEnum):
     ATTESTED = 3
 
 
+FIRST_DATE_MS = 1_767_225_600_000
+"""2026-01-01, before which this program was not. A smaller Unix time is the monotonic clock's: nobody knew better."""
+
+
 @dataclass(frozen=True, slots=True)
 class PointValue:
     """One value of one point.

@@ -54,6 +54,21 @@ def mark_detail(reading: Reading, boot: bytes) -> dict[str, Scalar]:
     return detail
 
 
+def words(reading: Reading) -> str:
+    """How the clock is, for a technician."""
+    match reading.quality:
+        case ClockQuality.UNKNOWN:
+            return "unknown; records are dated later"
+        case ClockQuality.RTC_ONLY if reading.error_ms < 0:
+            return "its own, kept by nobody"
+        case ClockQuality.RTC_ONLY:
+            return f"its own since the network was lost, within {reading.error_ms} ms"
+        case ClockQuality.NETWORK:
+            return f"the network's, within {reading.error_ms} ms"
+        case ClockQuality.ATTESTED:
+            return f"the network's, within {reading.error_ms} ms; the fleet's agrees"
+
+
 class Timekeeper:
     """Looks at the clock for as long as the process lasts.
 

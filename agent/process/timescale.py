@@ -21,8 +21,7 @@ and the true time would never be believed again.
 
 from dataclasses import dataclass, replace
 
-from agent.ledger.linking import FIRST_DATE_MS
-from agent.model.observation import ClockQuality
+from agent.model.observation import FIRST_DATE_MS, ClockQuality
 
 BUILD_FLOOR_MS = FIRST_DATE_MS
 """A clock before this has lost its battery."""

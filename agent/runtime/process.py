@@ -20,7 +20,7 @@ from agent.process.liveness import Liveness, notify
 from agent.process.reply import fitting_text
 from agent.process.server import LocalServer, group_of
 from agent.process.stopping import stop_all
-from agent.process.timekeeper import Timekeeper
+from agent.process.timekeeper import Timekeeper, words
 from agent.process.trustfiles import Trust, read_trust
 from agent.runtime.behind import PointsBehind, SegmentBehind
 from agent.runtime.daylight import Daylight
@@ -204,6 +204,7 @@ class Agent:
 
     def _figures(self) -> dict[str, Value]:
         figures: dict[str, Value] = {"polls": sum(poll.polls for poll in self.units), KEY_LIST: self.keys.ring.version}
+        figures["clock"] = words(self._clock.read())
         if self.keys.refused:
             figures["key lists refused"] = self.keys.refused
         if generation := self.desired.report().generation:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.ledger.errors import LedgerError
 from agent.model.observation import ClockQuality
 from agent.process.clock import BOOT_BYTES, Clock, Sync, boot_id, host_clock
-from agent.process.timekeeper import Marked, Timekeeper, mark
+from agent.process.timekeeper import Marked, Timekeeper, mark, words
 from agent.process.timescale import Reading
 
 NOW = 1_800_000_000_000
@@ -130,3 +130,15 @@ def test_a_host_that_does_not_tell_its_boot_gets_a_name_for_this_process(
     monkeypatch.setattr("agent.process.clock.BOOT_ID", tmp_path / "none")
     assert len(boot_id()) == BOOT_BYTES
     assert boot_id() != boot_id()
+
+
+def test_a_technician_is_told_how_the_clock_is_kept() -> None:
+    told = [words(Reading(0, 0, quality, error_ms, 0)) for quality, error_ms in ((UNKNOWN, -1), (RTC_ONLY, -1))]
+    told += [words(Reading(0, 0, quality, 40, 0)) for quality in (RTC_ONLY, NETWORK, ATTESTED)]
+    assert told == [
+        "unknown; records are dated later",
+        "its own, kept by nobody",
+        "its own since the network was lost, within 40 ms",
+        "the network's, within 40 ms",
+        "the network's, within 40 ms; the fleet's agrees",
+    ]

@@ -1,12 +1,17 @@
 """A mark dates what its own boot has sealed, by a better clock, and says how well."""
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.wire import sealing, topics
 from agent.wire.messages import SCHEMA, Batch, Event, Value, encode
 from agent.wire.redating import MARK_KIND, Mark, is_redatable, mark_of, signed_by
+from tests.wire import vectors
+from tests.wire.party import ring
 
 NOW = 1_800_000_000_000
 BOOT = bytes(range(8))
@@ -83,6 +88,20 @@ def test_whatever_a_mark_s_event_says_is_a_mark_or_none(detail: dict[str, Value]
 def test_two_moments_stay_as_far_apart_as_the_monotonic_clock_says(mark_ms: int, one_ms: int, two_ms: int) -> None:
     mark = Mark(BOOT, mark_ms, 2**41, 0, 2)
     assert mark.t0_ms(one_ms) - mark.t0_ms(two_ms) == one_ms - two_ms
+
+
+def test_the_worked_bytes_are_dated_as_the_document_says() -> None:
+    row = json.loads(vectors.FILE.read_text())["redating"]
+    topic = topics.parse(row["undated"]["topic"])
+    undated, mark = (
+        sealing.open_batch(ring(), bytes.fromhex(row[n]["envelope"]), topic, None).batch for n in ("undated", "mark")
+    )
+    found = mark_of(mark.events[0])
+    assert found is not None
+    assert found.dates(undated)
+    assert found.t0_ms(undated.mono_ms) == row["dated_t0_ms"]
+    assert found.t0_ms(undated.mono_ms) + undated.events[0].dt_ms == row["dated_event_ms"]
+    assert found.within(undated.mono_ms) == row["within_ms"]
 
 
 def test_a_batch_without_a_boot_as_earlier_gateways_send_it_is_read() -> None:

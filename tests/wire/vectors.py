@@ -35,6 +35,7 @@ from agent.wire.messages import (
     Outcome,
     SettingReport,
     StreamHead,
+    Value,
     encode,
 )
 from agent.wire.roots import Anchor, Roots, key_list_topic, roots_topic
@@ -113,6 +114,28 @@ def _chain() -> list[dict[str, Any]]:
     return vectors
 
 
+def _redating() -> dict[str, Any]:
+    """A host boots in 1970, seals a link 60 s later, learns the time after ten minutes and seals a mark (§5.3)."""
+    topic = up(CITY, GATEWAY, "audit")  # type: ignore[arg-type]
+    undated_mono_ms, mark_mono_ms = 60_000, 600_000
+    detail: dict[str, Value] = {
+        "boot": BOOT.hex(), "mono_ms": mark_mono_ms, "unix_ms": T0_MS, "clock": 2, "within_ms": 40,
+    }  # fmt: skip
+    (first,) = of_events([Event(-250, "link.lost", "meter-1", "", "meter-1 does not answer", {})], undated_mono_ms)
+    (second,) = of_events([Event(0, "clock.mark", "", "", "the network keeps the time", detail)], T0_MS)
+    head = StreamHead("audit", 1, 0, NO_HASH)
+    undated = AGENT.seal(payload_of(first, GATEWAY, head, Stamp(undated_mono_ms, 0, BOOT)), topic)
+    head = StreamHead("audit", 1, 1, digest(undated))
+    mark = AGENT.seal(payload_of(second, GATEWAY, head, Stamp(mark_mono_ms, 2, BOOT)), topic)
+    return {
+        "undated": _vector("undated", topic, undated, AGENT),
+        "mark": _vector("mark", topic, mark, AGENT),
+        "dated_t0_ms": T0_MS - 540_000,
+        "dated_event_ms": T0_MS - 540_250,
+        "within_ms": 40 + 54,
+    }
+
+
 def make() -> dict[str, Any]:
     """Everything in the file."""
     return {
@@ -127,6 +150,7 @@ def make() -> dict[str, Any]:
         "esp256": _esp256(up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
         "checkpoint": {"note": seal_checkpoint(DIRECTOR, CHECKPOINT), "entry": ENTRY.hex()},
         "enrolment": _enrolment(),
+        "redating": _redating(),
         "refused": _refused(AGENT, up(CITY, GATEWAY, "state")),  # type: ignore[arg-type]
         "refused-sets": _refused_sets(COMMAND, CMD),
         "malformed": _malformed(),
