@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,7 +167,6 @@ def test_a_lawful_junction_passes(junction: Junction) -> None:
     assert report.is_seconded
 
 
-@pytest.mark.no_cover
 @settings(max_examples=100)
 @given(junction=junctions(), data=st.data())
 def test_a_single_change_is_found_or_leaves_a_lawful_junction(junction: Junction, data: st.DataObject) -> None:
