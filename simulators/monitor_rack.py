@@ -24,7 +24,7 @@ from simulators.lamp_wire import LampWireError, Moment, decode_moments
 from simulators.signal_controller.aspects import Lamps
 
 SAMPLE_MS = round(1000 * SAMPLE_S)
-MONITORS_MAX = 256
+MONITORS_MAX = 4096  # a test process that ends without a word leaves its own behind
 LEAP_MS_MAX = 24 * 3_600_000  # bound of the samples one moment can cost
 
 
