@@ -5,7 +5,6 @@ time it was made, and ``undated`` keeps by how much, by which clock and how exac
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import Connection, and_, exists, func, select, update
@@ -23,18 +22,6 @@ NOT_DATED = 0
 Boot = tuple[int, str, bytes]
 """Number of the gateway, who signs (``agent`` or ``guard``), boot."""
 Values = list[tuple[str, str, Point]]
-
-
-@dataclass(slots=True)
-class Dated:
-    """What was dated in one transaction.
-
-    Args:
-        links: how many of which gateway (by number). values: its newest values, dated anew.
-    """
-
-    links: dict[int, int] = field(default_factory=dict)
-    values: dict[int, Values] = field(default_factory=dict)
 
 
 class Redating:
@@ -63,19 +50,25 @@ class Redating:
             if (mark := mark_of(event)) is not None:
                 self._marks.append(((gateway_no, who, mark.boot), mark))
 
-    def write(self, connection: Connection) -> Dated:
-        """Keep what arrived, and date what can be dated, once all rows of the transaction are written."""
+    def write(self, connection: Connection) -> dict[int, Values]:
+        """Keep what arrived, and date what can be dated, once all rows of the transaction are written.
+
+        Returns:
+            Number of a gateway -> its newest values that were dated.
+        """
         if self._owed is None:  # What an earlier manager began.
             self._owed = _owed(connection)
         add_rows(connection, schema.undated, self._undated)
         put_rows(connection, schema.clock_marks, [_row(boot, mark) for boot, mark in self._marks])
         boots = {(row[1], row[2], row[3]) for row in self._undated} | {boot for boot, _ in self._marks} | self._owed
-        dated = Dated()
+        values: dict[int, Values] = {}
         for boot in sorted(boots):
-            count = _date(connection, boot, dated)
-            (self._owed.add if count == LINKS_PER_TURN_MAX else self._owed.discard)(boot)
+            links = _date(connection, boot)
+            (self._owed.add if len(links) == LINKS_PER_TURN_MAX else self._owed.discard)(boot)
+            if links:
+                values.setdefault(boot[0], []).extend(_newest(connection, boot[0], links))
         self.begin()
-        return dated
+        return values
 
 
 def time_words(clock: int | None, dated_by: int | None) -> str:
@@ -119,8 +112,8 @@ def _owed(connection: Connection) -> set[Boot]:
     return {(row.gateway_no, row.who, bytes(row.boot)) for row in connection.execute(query)}
 
 
-def _date(connection: Connection, boot: Boot, dated: Dated) -> int:
-    """Date links of one boot by its marks; return how many."""
+def _date(connection: Connection, boot: Boot) -> list[int]:
+    """Date links of one boot by its marks; return which."""
     table = schema.clock_marks.c
     is_boots = and_(table.gateway_no == boot[0], table.who == boot[1], table.boot == boot[2])
     marks = [
@@ -128,7 +121,7 @@ def _date(connection: Connection, boot: Boot, dated: Dated) -> int:
         for row in connection.execute(select(schema.clock_marks).where(is_boots))
     ]
     if not marks:
-        return 0
+        return []
     best_clock = max(mark.clock for mark in marks)
     undated = schema.undated.c
     query = (
@@ -147,11 +140,7 @@ def _date(connection: Connection, boot: Boot, dated: Dated) -> int:
         _move(connection, row, shift_ms - row.shift_ms)
         values = {"dated_by": mark.clock, "shift_ms": shift_ms, "within_ms": mark.within(row.mono_ms)}
         connection.execute(update(schema.undated).where(undated.link_no == row.link_no).values(values))
-    if rows:
-        dated.links[boot[0]] = dated.links.get(boot[0], 0) + len(rows)
-        newest = _newest(connection, boot[0], [row.link_no for row in rows])
-        dated.values.setdefault(boot[0], []).extend(newest)
-    return len(rows)
+    return [row.link_no for row in rows]
 
 
 def _move(connection: Connection, row: Row, by_ms: int) -> None:

@@ -70,7 +70,9 @@ class Standing:
         if connection is None:
             self.redating.begin()
             return []
-        values = self.redating.write(connection).values
+        values = self.redating.write(connection)
+        if not values:
+            return []
         return [Sampled(id_, values[known.no]) for id_, known in self.gateways.items() if values.get(known.no)]
 
     def known(self, gateway: str) -> Known:
