@@ -27,6 +27,7 @@ from simulators.line import Line
 from simulators.modbus_frame import Table
 from simulators.signal_controller.agent import Communities
 from simulators.signal_controller.signal_cabinet import SignalCabinet
+from tests.chaos.http import ask
 from tests.chaos.kept import Kept
 from tests.fleet.broker import free_port
 from tests.fleet.city import CITY, RealBroker, certify, certify_manager, make_authority
@@ -179,8 +180,6 @@ class Plant:
 
     async def get(self, path: str) -> Any:
         """GET from the manager; None if it does not answer."""
-        from tests.chaos.http import ask
-
         return await asyncio.to_thread(ask, f"http://127.0.0.1:{self.http}{path}", None, ASK_S)
 
     async def wait(self, what: str, is_so: Callable[[], Awaitable[bool]], timeout_s: float) -> float:
