@@ -70,6 +70,7 @@ class GatewayAnswer(Struct, frozen=True):
         unsealed: records waiting in its memory because its disk does not take them; for longer than a heartbeat,
             everything of it is stale.
         held: streams that stopped at a fork or a message we cannot read, with the reason.
+        key_list: version of the key list it goes by; 0 if it does not say.
     """
 
     id: str
@@ -85,6 +86,7 @@ class GatewayAnswer(Struct, frozen=True):
     behind: dict[str, str]
     unsealed: int
     clock: str = ""
+    key_list: int = 0
 
 
 class DistrictAnswer(Struct, frozen=True):

@@ -123,7 +123,7 @@ cafile {settings.tls}/ca.pem
 certfile {settings.tls}/broker.pem
 keyfile {settings.tls}/broker.key
 # Revoked certificates. Read at start and on SIGHUP only; connections that stand are not looked at again, so a revoked
-# client must be dropped by a restart. A list past its nextUpdate locks everybody out: ours last as long as the authority.
+# client is dropped by `armoire-fleet ca revoke --broker`. A list past its nextUpdate locks everybody out: ours last as long as the authority.
 crlfile {settings.tls}/crl.pem
 require_certificate true
 

@@ -64,6 +64,7 @@ def gateway_answer(gateway: Gateway, now_ms: int) -> GatewayAnswer:
         behind=gateway.behind(now_ms),
         unsealed=gateway.unsealed,
         clock="" if gateway.clock is None else CLOCKS[gateway.clock],
+        key_list=gateway.key_list,
     )
 
 

@@ -72,7 +72,7 @@ class Request(msgspec.Struct, frozen=True):
     secret: bytes
     keys: list[SigningKey]
     t_ms: int
-    state: Literal["waiting", "approved", "refused"] = "waiting"
+    state: Literal["waiting", "approved", "refused", "rotated"] = "waiting"
     by: str = ""
     decided_ms: int = 0
     certificate: str = ""
@@ -216,6 +216,8 @@ class Enrolments:
         request, _ = _read(body)
         gateway = _common_name(request)
         now_ms = self._unix_ms()
+        if enrolment.is_rotation(_sealed(request)):
+            return self._rotate(request, gateway, now_ms)
         try:
             sealed = _sealed(request)
             topic = enrolment.statement_topic(self._city, gateway)
@@ -227,11 +229,38 @@ class Enrolments:
         except TrustError as error:
             raise AskError(403, f"not renewed: {error}") from error
         with self._lock:
-            approved = [each for each in self._all() if each.gateway == gateway and each.state == "approved"]
-            newest = max(approved, key=lambda each: each.decided_ms, default=None)
-            if newest is not None and opened.kid not in {key.kid for key in newest.keys}:
+            if not self._may_renew(gateway, opened.kid):
                 raise AskError(403, f"not renewed: {opened.kid} was replaced, the officers only have not signed it yet")
             return msgspec.json.encode(self._papers(self._certify(request, gateway, is_new=False)))
+
+    def _may_renew(self, gateway: str, kid: str) -> bool:
+        """By a key of the newest enrolment, or of a rotation since."""
+        mine = sorted((each for each in self._all() if each.gateway == gateway), key=lambda each: each.decided_ms)
+        allowed: set[str] | None = None
+        for each in mine:
+            if each.state in {"approved", "rotated"}:
+                own = {key.kid for key in each.keys}
+                allowed = own if each.state == "approved" else (allowed or {kid}) | own
+        return allowed is None or kid in allowed
+
+    def _rotate(self, request: x509.CertificateSigningRequest, gateway: str, now_ms: int) -> bytes:
+        """Take a gateway's new signing keys in for the officers: its registered keys speak for them, so nobody is asked."""
+        try:
+            statement = enrolment.open_rotation(
+                _sealed(request), self._ring(), self._city, gateway, _tls_key(request), now_ms
+            )
+        except WireError as error:
+            raise AskError(400, f"no new keys taken: {error}") from error
+        except TrustError as error:
+            raise AskError(403, f"no new keys taken: {error}") from error
+        der = request.public_bytes(serialization.Encoding.DER)
+        with self._lock:
+            certificate = self._certify(request, gateway, is_new=False)
+            taken = Request(
+                _id_of(der), gateway, "", der, b"", statement.keys, now_ms, "rotated", gateway, now_ms, certificate
+            )
+            self._write(self._requests / f"{taken.id}.json", taken)
+            return msgspec.json.encode(self._papers(certificate))
 
     def ca_certificates(self) -> list[x509.Certificate]:
         """Root and issuing authority."""

@@ -38,6 +38,8 @@ DAY_MS = 24 * 3600 * 1000
 LIST_DAYS = 400
 """A list that is over stops commands, not the street: more than a year, so that one yearly signing may be late."""
 GATEWAY_KEY_DAYS = 3_650
+ROTATION_DAYS = 60
+"""How long a gateway's earlier keys stay good: the officers have to sign, and its processes to be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Changes:
 
 
 def read_approved(folder: Path) -> list[Request]:
-    """Approved requests of a manager's folder, oldest decision first.
+    """Approved requests and rotations of a manager's folder, oldest first.
 
     Raises:
         FolderError: one cannot be read.
@@ -61,7 +63,7 @@ def read_approved(folder: Path) -> list[Request]:
             request = msgspec.json.decode(path.read_bytes(), type=Request)
         except (OSError, msgspec.DecodeError) as error:
             raise FolderError(f"{path}: {error}") from error
-        if request.state == "approved":
+        if request.state in {"approved", "rotated"}:
             found.append(request)
     return sorted(found, key=lambda each: each.decided_ms)
 
@@ -84,11 +86,15 @@ def draft(ring: KeyRing, approved: Iterable[Request], removed: Sequence[str], no
         if request.decided_ms < ring.issued_ms:
             continue  # The list in force was drafted later: taken in then, and perhaps taken out since.
         subjects = {request.gateway, request.gateway + GUARD_SUFFIX}
-        entries = {
-            kid: entry
-            for kid, entry in entries.items()
-            if entry.role not in {"agent", "guard"} or entry.subject not in subjects
-        }
+        roles = {key.role for key in request.keys} if request.state == "rotated" else {"agent", "guard"}
+        for kid, entry in list(entries.items()):
+            if entry.role not in roles or entry.subject not in subjects:
+                continue
+            if request.state == "rotated":  # Both are good until every process has begun to use the new one.
+                until_ms = min(entry.not_after_ms, request.decided_ms + ROTATION_DAYS * DAY_MS)
+                entries[kid] = msgspec.structs.replace(entry, not_after_ms=until_ms)
+            else:
+                del entries[kid]
         entries |= {key.kid: _entry(key, request, now_ms) for key in request.keys}
     return KeyList(SCHEMA, ring.city, ring.version + 1, now_ms, now_ms + days * DAY_MS, list(entries.values()))
 

@@ -1,6 +1,7 @@
 """A gateway's keys and papers on its disk: made, asked for, checked, put in place. Private keys never leave it.
 
     <state>/enrolment/   made here and asked for; kept until the answer, so that asking again asks for the same
+    <state>/rotation/    new signing keys that no key list has yet
     <state>/keys/        agent.pem, roots.toml, keys.sealed; guard.pem in the guard's state folder, if it has its own
     <state>/tls/         gateway.key, gateway.pem, ca.pem, fleet.url
 
@@ -31,7 +32,7 @@ from agent.wire.keyfile import Signer, read_signer
 from agent.wire.roots import Roots, read_roots
 from agent.wire.trust import KeyRing, load_key_list
 
-PENDING, KEYS, TLS = "enrolment", "keys", "tls"
+PENDING, ROTATION, KEYS, TLS = "enrolment", "rotation", "keys", "tls"
 REQUEST_FILE, KEY_FILE, CERTIFICATE_FILE, CA_FILE, URL_FILE = (
     "request.der", "gateway.key", "gateway.pem", "ca.pem", "fleet.url",
 )  # fmt: skip
@@ -104,6 +105,59 @@ def prepare_renewal(state: Path, city: str, gateway: str, now_ms: int) -> Asked:
     key = ec.generate_private_key(ec.SECP256R1())
     sealed = enrolment.make_renewal(city, gateway, key.public_key().public_bytes(_DER, _SPKI), agent, now_ms)
     return Asked(_request(gateway, sealed, key), key)
+
+
+def prepare_rotation(state: Path, homes: dict[str, Path], city: str, gateway: str, now_ms: int, token: str) -> Asked:
+    """Make new signing keys, and the request that introduces them, endorsed by those there are.
+
+    Args:
+        homes: role -> state folder of its process. token: as in ``prepare``.
+
+    Raises:
+        KeyFileError: a key cannot be read, or made.
+    """
+    folder = state / ROTATION
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for role in homes:
+        if not (folder / f"{role}.pem").exists():  # Asked for again, the same are asked for.
+            _new_signer(gateway, role, token).write(folder / f"{role}.pem")
+    made = {role: read_signer(folder / f"{role}.pem") for role in homes}
+    key = ec.generate_private_key(ec.SECP256R1())
+    spki = key.public_key().public_bytes(_DER, _SPKI)
+    statement = enrolment.make_statement(city, gateway, spki, made, now_ms)
+    registered = [read_signer(home / KEYS / f"{role}.pem") for role, home in homes.items()]
+    return Asked(_request(gateway, enrolment.make_rotation(statement, city, gateway, registered), key), key)
+
+
+def adopt_rotation(state: Path, homes: dict[str, Path]) -> list[str]:
+    """Put rotated keys in place once the key list on disk has them all; their kids, none if it has not.
+
+    The key before stays beside as ``<role>.pem.before``.
+
+    Raises:
+        TrustError, OSError: keys or list cannot be read, or the disk refused; run it again.
+    """
+    folder = state / ROTATION
+    waiting = {role: folder / f"{role}.pem" for role in homes if (folder / f"{role}.pem").exists()}
+    kids = []
+    for role, path in waiting.items():
+        signer = read_signer(path)
+        ring = _held(homes[role])
+        if ring.entry(signer.kid) is None:
+            return []
+        kids.append(signer.kid.decode())
+    for role, path in waiting.items():
+        place = homes[role] / KEYS
+        part = place / f"{role}.pem.part"
+        part.unlink(missing_ok=True)
+        _write(part, path.read_bytes(), 0o600)
+        _give_to_owner(part, homes[role])
+        before = place / f"{role}.pem.before"
+        before.unlink(missing_ok=True)
+        os.link(place / f"{role}.pem", before)
+        part.replace(place / f"{role}.pem")
+        path.unlink()
+    return kids
 
 
 def check_certificate(papers_certificate: str, ca: str, asked: Asked, gateway: str, now: datetime) -> None:
@@ -228,8 +282,12 @@ def held_version(state: Path) -> int:
     Raises:
         KeyListError: none that can be believed.
     """
+    return _held(state).version
+
+
+def _held(state: Path) -> KeyRing:
     folder = state / KEYS
-    return load_key_list((folder / "keys.sealed").read_bytes(), read_roots((folder / "roots.toml").read_text())).version
+    return load_key_list((folder / "keys.sealed").read_bytes(), read_roots((folder / "roots.toml").read_text()))
 
 
 def take_key_list(state: Path, sealed: bytes) -> int | None:

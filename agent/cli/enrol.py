@@ -16,7 +16,6 @@ from agent.cli.link import Link
 from agent.cli.options import Json
 from agent.cli.words import clean, lease_s
 from agent.model.equipment import Bollard, Junction
-from agent.model.identity import CityId, GatewayId
 from agent.model.site import Cabinet
 from agent.model.site_file import SiteFileError, read_cabinet
 from agent.wire import enrolment
@@ -30,6 +29,7 @@ from drivers.errors import TextFileError
 from drivers.textfile import read_text
 
 KEY_LIST_TIMEOUT_S = 15.0
+RESTART = "restart the gateway's processes within a month"
 SERIAL_FILES = (Path("/proc/device-tree/serial-number"), Path("/sys/class/dmi/id/product_serial"))
 """Boards with a device tree, and those with a BIOS."""
 SitePath = Annotated[Path, Parameter(name="SITE.toml")]
@@ -104,6 +104,8 @@ def renew(
     *,
     fleet: str = "",
     now: Flag = False,
+    new_keys: Flag = False,
+    token: str = "",
     dry_run: Flag = False,
     json: Json = False,
 ) -> Exit:
@@ -116,13 +118,20 @@ def renew(
         site: The site file.
         fleet: Address of the fleet manager; the one it enrolled at if not given.
         now: Renew whether or not it is time.
+        new_keys: Renew now, and ask for new signing keys too. They are put in place by a later run, once the city's
+            officers have signed them; the present ones stay good for a while.
+        token: Make new signing keys in this token, as in `armoire enrol`.
         dry_run: Say whether it is time; ask nobody.
         json: Print one JSON document and nothing else on standard output.
     """
     cabinet, state, guards = _cabinet(site)
-    city, gateway = cabinet.site.city, cabinet.site.gateway
+    gateway = cabinet.site.gateway
     is_due, end = credentials.renewal_due(state, _unix_ms())
-    if dry_run or not (is_due or now):
+    homes = {"agent": state} | ({"guard": guards} if _is_guarded(cabinet) else {})
+    if not (dry_run or is_due or now or new_keys):
+        for kid in credentials.adopt_rotation(state, homes):
+            print(f"{kid} is in place: {RESTART}", file=sys.stderr)
+    if dry_run or not (is_due or now or new_keys):
         text = f"{'time to renew' if is_due else 'not yet time'}; the certificate ends on {end:%Y-%m-%d}"
         _say(json, {"gateway": gateway, "due": is_due, "renewed": False, "ends_s": int(end.timestamp())}, text)
         return Exit.DONE
@@ -131,19 +140,9 @@ def renew(
         ca = (state / credentials.TLS / credentials.CA_FILE).read_text()
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}", advice="enrol the gateway first") from error
-    asked = credentials.prepare_renewal(state, city, gateway, _unix_ms())
-    papers = EnrolmentAddress(url).renew(asked.request)
-    ca = credentials.check_authorities(papers.ca, ca)
-    credentials.check_certificate(papers.certificate, ca, asked, gateway, datetime.now(UTC))
-    credentials.install_renewal(state, asked, papers.certificate, ca)
+    version, lines = _renew(cabinet, homes, (url, ca), token if new_keys else None)
     _, end = credentials.renewal_due(state, _unix_ms())
-    links = {"agent": state} | ({"guard": guards} if _is_guarded(cabinet) else {})
-    topic = str(down(CityId(city), GatewayId(gateway), "keys"))
-    taken = [_hand_over(Link(name, at / f"{name}.sock"), at, topic, papers.keys) for name, at in links.items()]
-    version = next((each for each in taken if each is not None), None)
-    lines = [f"renewed until {end:%Y-%m-%d}; used from the next connection on"]
-    if version is not None:
-        lines.append(f"took key list {version}")
+    lines.insert(0, f"renewed until {end:%Y-%m-%d}; used from the next connection on")
     answer: dict[str, document.Json] = {
         "gateway": gateway,
         "due": is_due,
@@ -153,6 +152,35 @@ def renew(
     }
     _say(json, answer, *lines)
     return Exit.DONE
+
+
+def _renew(
+    cabinet: Cabinet, homes: dict[str, Path], place: tuple[str, str], token: str | None
+) -> tuple[int | None, list[str]]:
+    """Renew at an address, with the authorities held; the key list that came along, and what else to say.
+
+    Args:
+        token: None for a certificate alone; else new signing keys too, in this token or in files.
+    """
+    city, gateway, state = cabinet.site.city, cabinet.site.gateway, homes["agent"]
+    url, held = place
+    if token is None:
+        asked = credentials.prepare_renewal(state, city, gateway, _unix_ms())
+    else:
+        asked = credentials.prepare_rotation(state, homes, city, gateway, _unix_ms(), token)
+    papers = EnrolmentAddress(url).renew(asked.request)
+    ca = credentials.check_authorities(papers.ca, held)
+    credentials.check_certificate(papers.certificate, ca, asked, gateway, datetime.now(UTC))
+    credentials.install_renewal(state, asked, papers.certificate, ca)
+    topic = str(down(city, gateway, "keys"))
+    taken = [_hand_over(Link(name, at / f"{name}.sock"), at, topic, papers.keys) for name, at in homes.items()]
+    version = next((each for each in taken if each is not None), None)
+    lines = [] if version is None else [f"took key list {version}"]
+    adopted = credentials.adopt_rotation(state, homes)
+    lines += (f"{kid} is in place: {RESTART}" for kid in adopted)
+    if token is not None and not adopted:
+        lines.append("new signing keys are made; a later run puts them in place, once the officers have signed them")
+    return version, lines
 
 
 def _hand_over(link: Link, folder: Path, topic: str, sealed: bytes) -> int | None:

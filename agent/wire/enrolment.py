@@ -20,6 +20,7 @@ from agent.wire.keyfile import Signer
 from agent.wire.messages import SCHEMA, Hash, Id, Milliseconds, decode, encode
 from agent.wire.roots import KeyId, public_key
 from agent.wire.topics import Topic
+from agent.wire.trust import KeyRing
 
 STATEMENT_OID = "2.25.114544791498724007636169107067981560261"
 """Of the request's attribute that holds the statement, base64. Made from a name-based UUID: nobody had to register it."""
@@ -64,6 +65,19 @@ class Statement(Struct, array_like=True, frozen=True):
     serial: Serial = ""
 
 
+class Rotation(Struct, array_like=True, frozen=True):
+    """New signing keys of a gateway that has some, said by those it has.
+
+    Args:
+        statement: a set, as for an enrolment, by each of the new keys. endorsements: envelopes over its SHA-256 by the
+            registered keys of the same roles.
+    """
+
+    schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
+    statement: bytes
+    endorsements: Annotated[list[bytes], Meta(min_length=1, max_length=len(ROLES))]
+
+
 class Papers(Struct, frozen=True):
     """What an enrolled gateway gets: whom to believe, and its certificate.
 
@@ -80,6 +94,11 @@ class Papers(Struct, frozen=True):
 def statement_topic(city: str, gateway: str) -> Topic:
     """The context a statement is signed for. No broker carries it: the class is none of MQTT's."""
     return Topic(CityId(city), GatewayId(gateway), "up", "enrol")
+
+
+def rotation_topic(city: str, gateway: str) -> Topic:
+    """The context registered keys endorse new ones for."""
+    return Topic(CityId(city), GatewayId(gateway), "up", "rotate")
 
 
 def kid_of(gateway: str, role: str, raw_public_key: bytes) -> str:
@@ -105,6 +124,38 @@ def make_renewal(city: str, gateway: str, tls_key: bytes, agent: Signer, now_ms:
     """State a new TLS key, signed by the agent's registered key."""
     statement = Statement(SCHEMA, city, gateway, hashlib.sha256(tls_key).digest(), [], now_ms)
     return agent.seal(encode(statement), statement_topic(city, gateway))
+
+
+def make_rotation(statement: bytes, city: str, gateway: str, registered: Sequence[Signer]) -> bytes:
+    """Endorse a statement of new keys by the keys they follow."""
+    digest, topic = hashlib.sha256(statement).digest(), rotation_topic(city, gateway)
+    return encode(Rotation(SCHEMA, statement, [each.seal(digest, topic) for each in registered]))
+
+
+def is_rotation(sealed: bytes) -> bool:
+    """True for a rotation, False for a renewal: their first bytes differ."""
+    return sealed[:1] == b"\x93"
+
+
+def open_rotation(data: bytes, ring: KeyRing, city: str, gateway: str, tls_key: bytes, now_ms: int) -> Statement:
+    """Verify that new keys are said by themselves and by the registered key of each role.
+
+    Raises:
+        WireError: not a rotation.
+        TrustError: a key did not sign that should have.
+    """
+    rotation = decode(data, Rotation)
+    statement = open_statement(rotation.statement, city, gateway, tls_key)
+    topic, endorsing = rotation_topic(city, gateway), set()
+    for each in rotation.endorsements:
+        opened = ring.open(each, topic, "up", now_ms)
+        if opened.payload != hashlib.sha256(rotation.statement).digest():
+            raise SignatureError(f"{opened.kid} endorses another statement")
+        endorsing.add(opened.role)
+    missing = {key.role for key in statement.keys} - endorsing
+    if missing:
+        raise SignatureError(f"the registered key of the {' and the '.join(sorted(missing))} has not signed")
+    return statement
 
 
 def open_statement(sealed: bytes, city: str, gateway: str, tls_key: bytes) -> Statement:

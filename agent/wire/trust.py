@@ -32,7 +32,7 @@ COMMAND_CAPABILITIES = ("command:R1", "command:R2", "command:R3", "command:R4")
 COMMISSION = "commission"
 CAPABILITIES = ("up", "ack", "state", "desired", "roll", COMMISSION, *COMMAND_CAPABILITIES)
 ROLES = ("agent", "guard", "director", "operator", "technician", "commissioner")
-GUARD_CLASSES = ("safety", "result")
+GUARD_CLASSES = ("safety", "result", "rotate")
 """The only classes of ``up`` a guard's key may sign; an agent's key may sign every other than ``safety``."""
 GUARD_SUFFIX = "/guard"
 

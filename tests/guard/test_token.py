@@ -49,5 +49,4 @@ async def test_a_guard_signs_with_a_key_that_stays_in_a_token(require_program: C
         assert open_result(officers.ring(sealed), reply.sealed, topic, people.clock_ms()) == (reply.outcome, "guard")
         assert (parse(reply.sealed).algorithm, parse(reply.sealed).kid) == (ESP256, kid.encode())
         assert psutil.Process(guard.process.pid).memory_info().rss < RSS_BYTES_MAX
-        print(psutil.Process(guard.process.pid).memory_info().rss)
         assert await guard.end(signal.SIGTERM) == (0, "")
