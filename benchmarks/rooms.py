@@ -107,7 +107,8 @@ class Rooms:
             (self.trust / "keys.sealed").read_bytes(), read_roots((self.trust / "roots.toml").read_text())
         )
         self.brokers = [self.broker(place) for place in (0, 1)]
-        self.managers = {name: self.manager(name) for name in NAMES}
+        started = [(name, self._start(name)) for name in NAMES]
+        self.managers = {name: self._ready(name, child) for name, child in started}
 
     def close(self) -> None:
         """End everything."""
@@ -125,6 +126,9 @@ class Rooms:
 
     def manager(self, name: str) -> Room:
         """Start a manager, also anew."""
+        return self._ready(name, self._start(name))
+
+    def _start(self, name: str) -> Child:
         home = self.folder / name
         home.mkdir(exist_ok=True)
         log = home / f"log-{time.monotonic_ns()}"
@@ -135,7 +139,9 @@ class Rooms:
         )
         brokers = [word for port in self.ports for word in ("--broker", f"mqtt://127.0.0.1:{port}")]
         words = ("serve", "--dir", str(home), "--trust", str(self.trust), "--fleet", name, "--http", "127.0.0.1:0")
-        child = self._stack.enter_context(Child(("-m", "fleet.cli", *words, *brokers, *where), log))
+        return self._stack.enter_context(Child(("-m", "fleet.cli", *words, *brokers, *where), log))
+
+    def _ready(self, name: str, child: Child) -> Room:
         child.wait_for("the manager listens", lambda: "ready http" in child.said())
         found = re.search(r"ready (http://\S+?)/?\s", child.said())
         assert found is not None

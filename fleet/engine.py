@@ -11,10 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Table, create_engine, event
+from sqlalchemy import Column, Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from fleet.errors import FolderError
 from fleet.schema import metadata
@@ -59,12 +59,23 @@ def open_database(place: Path | str, tables: Sequence[Table] | None = None) -> E
             engine = create_engine(f"sqlite:///{place}", connect_args={"check_same_thread": False})
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare)
-        metadata.create_all(engine, tables=tables)
+        _create(engine, tables)
     except (SQLAlchemyError, OSError, ImportError) as error:
         if engine is not None:
             engine.dispose()
         raise FolderError(f"{place}: the database cannot be used: {error.__cause__ or error}") from error
     return engine
+
+
+def _create(engine: Engine, tables: Sequence[Table] | None) -> None:
+    """Make what is missing. Another manager that starts in the same moment may be faster with the next table."""
+    for _ in range(len(metadata.tables)):
+        try:
+            return metadata.create_all(engine, tables=tables)
+        except (OperationalError, ProgrammingError):
+            if not inspect(engine).get_table_names():
+                raise  # Nobody else has made any: something is wrong.
+    return metadata.create_all(engine, tables=tables)
 
 
 def _prepare(connection: Any, _record: object) -> None:

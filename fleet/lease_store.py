@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -40,7 +41,8 @@ class LeaseStore:
         self.lease = Lease(claim.holder, claim.life)
         self.claim = claim
         self._engine = engine
-        self._run(lambda connection: lease_rows.prepare(connection, log))
+        with suppress(StoreError):  # Another manager may have made it in the same moment.
+            self._run(lambda connection: lease_rows.prepare(connection, log))
         self.row = self._run(lease_rows.read)
         """As last read or written, by whomever."""
 
