@@ -173,7 +173,7 @@ def run(seed: int, trouble_ms: int = TROUBLE_MS) -> Summary:
     with tempfile.TemporaryDirectory(prefix="armsim-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         try:
             world = simulate(seed, Path(folder), trouble_ms)
-        except Exception as error:
+        except Exception as error:  # Whatever it was, the seed must be told with it.
             more = "" if trouble_ms == TROUBLE_MS else f' ARGS="--trouble-s {trouble_ms / 1000:g}"'
             told = f"{type(error).__name__}: {error}"
             raise BrokenPromiseError(f"seed {seed}: {told}\nreplay it with: make sim SEED={seed}{more}") from error
