@@ -10,6 +10,7 @@ from agent.process.client import PeerDownError
 from agent.process.clock import Clock
 from agent.process.heldkeys import KEY_LIST, HeldKeys
 from agent.runtime.guardmirror import GuardMirror
+from agent.wire.errors import KeyListError
 from agent.wire.local import TellFleetSeen
 from agent.wire.topics import Topic
 
@@ -46,8 +47,13 @@ class GatewayKeys:
         return held if isinstance(held, int) else None
 
     async def take(self, sealed: bytes) -> None:
-        """Take a newer list over; what is refused is told by whom it is held."""
-        await self._keys.take(sealed)
+        """Take a newer list over; what is refused is told by whom it is held.
+
+        Raises:
+            KeyListError: it was not taken.
+        """
+        if why := await self._keys.take(sealed):
+            raise KeyListError(why)
 
     async def run(self) -> None:
         """Look after it for as long as the process lasts."""

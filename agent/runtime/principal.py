@@ -99,7 +99,11 @@ class Principal:
         return reply.sealed if isinstance(reply, OutcomeIs) and reply.sealed else None
 
     async def key_list(self, sealed: bytes) -> None:
-        """Take a key list over; what is refused is counted and told by whom it is taken."""
+        """Take a key list over; what is refused is told by whom it is taken.
+
+        Raises:
+            KeyListError: it was not taken.
+        """
         await self._keys.take(sealed)
 
     async def desired(self, topic: Topic, sealed: bytes) -> None:

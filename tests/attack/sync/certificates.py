@@ -10,7 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from agent.cli.credentials import Asked, check_authorities, check_certificate
@@ -51,7 +50,7 @@ def _pem(der: bytes) -> str:
 def feed(data: bytes) -> bool:
     """As the authorities a renewal names, and as the certificate itself; neither is believed unless it is the root's."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # Of what will be refused one day.
+        warnings.simplefilter("ignore")  # Of odd names and numbers, which are refused one day.
         with suppress(TechnicianError):
             check_certificate(_pem(data), _pem(root()), Asked(b"", _key(), ""), GATEWAY, NOW)
             raise AssertionError("a root is nobody's certificate")
@@ -75,7 +74,13 @@ def _der(tag: int, inside: bytes) -> bytes:
 def feed_request(data: bytes) -> bool:
     """A request that a stranger signed with the key in it, whatever else it says: all of it is looked at."""
     signature = _key().sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    read = read_request(_der(0x30, data + ECDSA_WITH_SHA256 + _der(3, b"\0" + signature)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _looked_at(_der(0x30, data + ECDSA_WITH_SHA256 + _der(3, b"\0" + signature)))
+
+
+def _looked_at(data: bytes) -> bool:
+    read = read_request(data)
     enrolment._common_name(read)
     check_request(read, GATEWAY)
     with suppress(AskError):

@@ -15,6 +15,7 @@ from agent.process.clock import Clock
 from agent.runtime.errors import TransportError
 from agent.runtime.mqtt import Broker, Transport
 from agent.wire import envelope
+from agent.wire.errors import KeyListError
 from agent.wire.keyfile import Signer
 from agent.wire.leadership import FLEET_STALE_MS, Leadership
 from agent.wire.local import Failed, OutcomeIs, Reply, Submit
@@ -342,6 +343,17 @@ async def test_wrong_time_a_command_made_to_lie_in_wait_is_refused(door: Door) -
         moved = msgspec.structs.replace(message, not_after_ms=message.not_after_ms + shift_ms)
         assert how(await door.submit(people.seal(moved, people.alice))) == ended
     assert door.effects() == 0
+
+
+async def test_endless_forged_key_lists_are_judged_slowly_too() -> None:
+    """Each is held against the one on disk, so a flood of them would keep acks and states waiting."""
+    async with lamp_rig() as rig:
+        courier = rig.agent.uplink._courier
+        assert courier is not None
+        keys = down(rig.people.city, rig.people.gateway, "keys")
+        forged = envelope.join_set([rig.people.director.seal(b"\x90", keys)])
+        with pytest.raises(KeyListError):
+            await courier._take_in(keys, forged)
 
 
 async def test_endless_data_on_the_socket_ends_at_the_size_of_a_frame(door: Door) -> None:
