@@ -59,6 +59,8 @@ class Clock:
         self._wall_ms = wall_ms
         self._sync = sync
         self._scale = Timescale()
+        self._seen: tuple[int, int, Sync] | None = None
+        self._reading: Reading
         self._turn = threading.Lock()
 
     def read(self) -> Reading:
@@ -67,10 +69,12 @@ class Clock:
             return self._read()
 
     def _read(self) -> Reading:
-        sync, now_ms = self._sync(), self.now_ms()
-        host = HostClock(self._wall_ms(), sync.is_synchronised, sync.error_ms)
-        reading, self._scale = read(self._scale, now_ms, host)
-        return reading
+        seen = self.now_ms(), self._wall_ms(), self._sync()
+        if seen != self._seen:  # A record asks several times in one millisecond.
+            now_ms, wall_ms, sync = self._seen = seen
+            host = HostClock(wall_ms, sync.is_synchronised, sync.error_ms)
+            self._reading, self._scale = read(self._scale, now_ms, host)
+        return self._reading
 
     def unix_ms(self) -> int:
         """Unix milliseconds, to be believed as far as ``quality`` says; near 1970 while the time is not known."""
@@ -97,6 +101,7 @@ class Clock:
         with self._turn:
             reading = self._read()
             self._scale = hear(self._scale, Heard(time_ms, reading.now_ms, is_live), reading)
+            self._seen = None
 
 
 class KernelSync:

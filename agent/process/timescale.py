@@ -128,12 +128,13 @@ def read(scale: Timescale, now_ms: int, host: HostClock) -> tuple[Reading, Times
         return _count_on(scale, now_ms)
     if host.is_synchronised:
         quality = ClockQuality.ATTESTED if _is_attested(scale.floor, now_ms, host.wall_ms) else ClockQuality.NETWORK
-        kept = replace(scale, offset_ms=offset_ms, synchronised_at_ms=now_ms, error_ms=host.error_ms)
-        return _told(kept, now_ms, quality, host.error_ms)
+        kept = Timescale(scale.floor, offset_ms, now_ms, host.error_ms, _held(scale.told_ms, host.wall_ms))
+        return _reading(kept, now_ms, quality, host.error_ms), kept
     if is_counted and abs(offset_ms - scale.offset_ms) > JUMP_MS:
         return _count_on(scale, now_ms)
-    kept = replace(scale, offset_ms=offset_ms)
-    return _told(kept, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms))
+    told_ms = _held(scale.told_ms, host.wall_ms)
+    kept = Timescale(scale.floor, offset_ms, scale.synchronised_at_ms, scale.error_ms, told_ms)
+    return _reading(kept, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms)), kept
 
 
 def hear(scale: Timescale, heard: Heard, reading: Reading) -> Timescale:
@@ -160,19 +161,20 @@ def holdover_error_ms(scale: Timescale, now_ms: int) -> int:
 def _count_on(scale: Timescale, now_ms: int) -> tuple[Reading, Timescale]:
     """The host's clock is not believed: count from when it was."""
     if scale.synchronised_at_ms is not None and _is_believable(scale.floor, now_ms, now_ms + scale.offset_ms):
-        return _told(scale, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms))
+        kept = replace(scale, told_ms=_held(scale.told_ms, now_ms + scale.offset_ms))
+        return _reading(kept, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms)), kept
     lost = replace(scale, offset_ms=0, synchronised_at_ms=None, told_ms=0)
     earliest_ms = scale.floor.counted_ms(now_ms)
     return Reading(now_ms, min(now_ms, NO_TIME_MS_MAX), ClockQuality.UNKNOWN, ERROR_UNKNOWN_MS, earliest_ms), lost
 
 
-def _told(scale: Timescale, now_ms: int, quality: ClockQuality, error_ms: int) -> tuple[Reading, Timescale]:
+def _held(told_ms: int, unix_ms: int) -> int:
     """A leap second or a small correction never takes the time back; a clock that was set does."""
-    unix_ms = now_ms + scale.offset_ms
-    if unix_ms < scale.told_ms <= unix_ms + JUMP_MS:
-        unix_ms = scale.told_ms
-    reading = Reading(now_ms, unix_ms, quality, error_ms, scale.floor.counted_ms(now_ms))
-    return reading, replace(scale, told_ms=unix_ms)
+    return told_ms if unix_ms < told_ms <= unix_ms + JUMP_MS else unix_ms
+
+
+def _reading(scale: Timescale, now_ms: int, quality: ClockQuality, error_ms: int) -> Reading:
+    return Reading(now_ms, scale.told_ms, quality, error_ms, scale.floor.counted_ms(now_ms))
 
 
 def _is_believable(floor: Heard, now_ms: int, unix_ms: int) -> bool:
