@@ -14,13 +14,14 @@ QUALITIES = ("good", "uncertain", "stale", "bad")
 def gateways_page(rows: Rows) -> "Table":
     """One line per gateway."""
     return _table(
-        ("gateway", "name", "link", "last heard", "mode", "backlog", "rejected", "software"),
+        ("gateway", "name", "link", "last heard", "clock", "mode", "backlog", "rejected", "software"),
         [
             (
                 row["id"],
                 row["name"],
                 row["link"],
                 clock(row["last_seen_ms"]),
+                row.get("clock", ""),
                 row["mode"],
                 row["backlog"],
                 row["rejected"],
@@ -54,7 +55,7 @@ def events_page(rows: Rows) -> "Table":
     """One line per event."""
     return _table(
         ("time", "gateway", "equipment", "kind", "rule", "text"),
-        [(clock(row["t_ms"]), row["gateway"], row["equipment"], row["kind"], row["rule"], row["text"]) for row in rows],
+        [(when(row), row["gateway"], row["equipment"], row["kind"], row["rule"], row["text"]) for row in rows],
     )
 
 
@@ -99,6 +100,18 @@ def value(point: Mapping[str, Any]) -> str:
     quality = point["quality"]
     shown = "no value" if point["value"] is None else str(point["value"])
     return shown if quality == 0 else f"{shown} ({QUALITIES[quality]} {point['age_ms'] // 1000} s)"
+
+
+def when(row: Mapping[str, Any]) -> str:
+    """When it happened, as far as its cabinet knew the time."""
+    match row.get("time"), row.get("within_ms", 0):
+        case "unknown", _:
+            return f"start + {row['t_ms'] // 1000} s"
+        case "re-dated", within_ms if within_ms >= 0:
+            return f"{clock(row['t_ms'])} ± {within_ms / 1000:.1f} s"
+        case (("re-dated" | "own clock"), _):
+            return f"{clock(row['t_ms'])} by its own clock"
+    return clock(row["t_ms"])
 
 
 def clock(t_ms: int) -> str:

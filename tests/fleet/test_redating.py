@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from agent.wire.messages import Event, Value
-from fleet import changes, redating, schema, store
+from fleet import changes, page, redating, schema, store
 from fleet.answers import EventAnswer, SampleAnswer
 from fleet.changes import Change
 from fleet.folder import Trust
@@ -177,6 +177,26 @@ def test_a_manager_that_does_not_store_dates_nothing(bench: Bench, standin: Stan
     bench.ingest.is_storing = False
     bench.take(undated(voice, 5 * MINUTE), marked(voice, 15 * MINUTE))
     assert bench.count(schema.undated) == bench.count(schema.clock_marks) == 0
+
+
+def test_a_page_says_how_a_time_is_known() -> None:
+    known = page.clock(NOW)
+    rows = [
+        ("clock", 0, NOW),
+        ("unknown", 0, 300_000),
+        ("re-dated", 61, NOW),
+        ("re-dated", -1, NOW),
+        ("own clock", 0, NOW),
+    ]
+    told = [page.when({"time": time, "within_ms": within_ms, "t_ms": t_ms}) for time, within_ms, t_ms in rows]
+    assert told == [
+        known,
+        "start + 300 s",
+        f"{known} ± 0.1 s",
+        f"{known} by its own clock",
+        f"{known} by its own clock",
+    ]
+    assert page.when({"t_ms": NOW}) == known
 
 
 def test_a_gateway_s_clock_is_shown(bench: Bench, standin: StandIns) -> None:
