@@ -27,6 +27,7 @@ WINDOW_LINKS = 16
 """Links of one stream on their way (sync.md 3.4): hides a round trip of a mobile link, bounds what a loss repeats."""
 GO_BACK_MS_MIN = 1_000
 GO_BACK_MS_MAX = 30_000
+NEW_LEADER_GO_BACK_MS = 500
 REGRESS_GO_BACKS = 3
 """Go-backs without progress before an ack below an earlier one is believed: a late ack is no lost store."""
 SUSPECT_MS = 10_000
@@ -266,7 +267,7 @@ class Outbound:
         """
         self._clear()
         if is_new_leader:
-            self._fruitless = REGRESS_GO_BACKS - 1
+            self._fruitless, self._go_back_ms = REGRESS_GO_BACKS - 1, NEW_LEADER_GO_BACK_MS
 
     def _progress(self, seq: int, now_ms: int) -> None:
         self.acked_seq = seq

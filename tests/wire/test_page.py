@@ -82,6 +82,7 @@ def test_the_page_has_every_field_in_its_order(name: str) -> None:
         ("handovers in a key list; anchors of one version", [roots.HANDOVERS_MAX, roots.ANCHORS_MAX]),
         ("links ahead of an ack; links in one transaction of the manager", [streams.WINDOW_LINKS, writer.GROUP_MESSAGES_MAX, writer.GROUP_MS]),
         ("go back without progress; fleet has lost its store after", [streams.GO_BACK_MS_MIN // 1000, streams.GO_BACK_MS_MAX // 1000, streams.REGRESS_GO_BACKS]),
+        ("the same after another manager began to lead", [streams.NEW_LEADER_GO_BACK_MS, 1]),
         ("heartbeat; gateway lost after", [int(messages.HEARTBEAT_S), registry.LINK_LOST_AFTER_MS // 1000]),
         ("fleet state; fleet silent after", [10, leadership.FLEET_STALE_MS // 1000]),
         ("command's life; manager's own use of it", [gate.LIFETIME_MS_MAX // 1000, commands.LIFETIME_MS // 1000]),

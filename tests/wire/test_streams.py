@@ -147,19 +147,6 @@ def test_a_late_ack_is_no_lost_store_but_a_lasting_one_is() -> None:
     assert send_all(outbound, now_ms)[0] == 5
 
 
-def test_a_manager_that_begins_to_lead_and_lacks_what_was_acknowledged_is_sent_it_after_one_return() -> None:
-    outbound = Outbound(head(20), 10)
-    outbound.restart(is_new_leader=True)
-    send_all(outbound, 0)
-    assert outbound.receive_ack(head(9), digest(9), 50) == Unmoved()
-    assert outbound.tick(GO_BACK_MS_MIN) == Regressed(9)
-    outbound.rewind(9)
-    send_all(outbound, GO_BACK_MS_MIN)
-    assert outbound.receive_ack(head(11), digest(11), 1_050) == Durable(11)
-    assert outbound.receive_ack(head(9), digest(9), 1_100) == Unmoved()
-    assert outbound.tick(1_050 + GO_BACK_MS_MIN) is None  # From then on a late one is no lost store again.
-
-
 def test_one_good_ack_forgets_the_suspicion() -> None:
     outbound = Outbound(head(20), 10)
     now_ms = 0
