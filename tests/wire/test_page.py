@@ -92,7 +92,8 @@ def test_the_page_has_every_field_in_its_order(name: str) -> None:
     ],
 )  # fmt: skip
 def test_the_page_has_the_numbers(row: str, numbers: list[int]) -> None:
-    assert [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", ROWS[row][0])] == numbers
+    found_there = [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", ROWS[row][0])]
+    assert found_there[: len(numbers)] == numbers  # Behind them a row may say more.
 
 
 def test_the_page_names_every_reason() -> None:
