@@ -64,6 +64,27 @@ def test_the_api_names_the_rule(
     wait_until("the sealed record of the refusal has arrived", event)
 
 
+def test_a_desired_state_is_kept_to_and_what_the_kernel_refuses_of_it_is_told(district: District) -> None:
+    wanted = {"seg-darcy-1": {"night_level_percent": 5}, "seg-darcy-2": {"night_level_percent": 55}}
+    asked = district.post("/api/desired/gw-darcy", {"operator": "alice", "settings": wanted})
+    assert asked["generation"] == 1, asked
+    wait_until("the gateway keeps to it", lambda: district.get("/api/desired/gw-darcy")["is_reached"])
+    lit = lambda: district.equipment("seg-darcy-2")["points"]["level_percent"]["value"] == 55  # noqa: E731
+    wait_until("the local plan is the desired one", lit)
+    lines = {each["equipment"]: each for each in district.get("/api/desired/gw-darcy")["settings"]}
+    assert (lines["seg-darcy-1"]["status"], lines["seg-darcy-1"]["rule"]) == ("refused", "LR-01")
+    assert (lines["seg-darcy-2"]["status"], lines["seg-darcy-2"]["value"]) == ("applied", 55)
+    moved = district.command("gw-darcy", "seg-darcy-2", "set-level", level_percent=60, lease_s=600)
+    assert moved["status"] == "done", moved
+
+
+def test_a_command_whose_issuer_saw_something_else_is_refused(district: District) -> None:
+    command = {"gateway": "gw-darcy", "equipment": "seg-darcy-1", "verb": "release-level", "operator": "alice"}
+    answer = district.post("/api/commands", command | {"expect": {"point": "level_percent", "value": 3}})
+    assert (answer["status"], answer["rule"]) == ("refused", "SR-25"), answer
+    assert "seg-darcy-1/level_percent was expected to be 3, it is " in answer["reason"]
+
+
 WORDS = {
     "SR-19": ("bollard", "raise", "bollard-rameau"),
     "LR-01": ("lamp", "set", "seg-darcy-1", "5"),
