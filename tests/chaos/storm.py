@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import resource
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.chaos.plant import GATEWAYS, JUNCTION, LIGHTING, PARTIES, ROOMS, Plant
@@ -12,11 +14,13 @@ PAUSE_S = (0.2, 2.5)
 """Between the beginnings of two faults."""
 BROKEN_S_MAX = 15.0
 """And no more than a quarter of the storm."""
+LOG_BYTES = 32_768
+"""A process whose disk is full may still say so."""
 PROGRAMS = ("guard", f"agent {JUNCTION}", f"agent {LIGHTING}", "fleet", *ROOMS)
 LINES = (*2 * PARTIES, *(f"{party}/{room}" for party in PARTIES for room in ROOMS))
 """A party by both its lines, or by one; the former as often."""
 _OTHER = {"up": "down", "down": "up"}
-KINDS = {"kill": 6, "freeze": 3, "silence": 3, "reset": 3, "half-close": 1, "slow": 2, "delay": 1, "cut": 1}
+KINDS = {"kill": 6, "freeze": 3, "silence": 3, "reset": 3, "half-close": 1, "slow": 2, "delay": 1, "cut": 1, "full": 1}
 """What can happen, and how often beside the others."""
 
 
@@ -60,6 +64,8 @@ def _fault(dice: random.Random, kind: str, at_s: float, longest_s: float) -> Fau
         case "freeze":
             target = dice.choice(PROGRAMS)
             return Fault(at_s, kind, target, short_s if target == "guard" else long_s)
+        case "full":
+            return Fault(at_s, kind, dice.choice([each for each in PROGRAMS if each not in ROOMS]), long_s)
         case "silence":
             return Fault(at_s, kind, line, long_s, dice.choice(("both", "up", "down")))
         case "slow":
@@ -113,6 +119,8 @@ class Storm:
                 await self._kill(here.get(fault.target, ["fleet", *ROOMS]), fault)
             case "freeze":
                 await self._freeze(fault)
+            case "full":
+                await self._fill(fault)
             case _:
                 await self._spoil(fault)
 
@@ -129,6 +137,19 @@ class Storm:
             self.counts[f"freeze {fault.target}"] += 1
             await asyncio.sleep(fault.lasts_s)
             program.thaw(life)
+
+    async def _fill(self, fault: Fault) -> None:
+        """Let no file of a process grow beyond what everybody's log needs."""
+        program = self.plant.programs[fault.target]
+        logs = [each.log.stat().st_size for each in self.plant.programs.values() if each.log.exists()]
+        if not program.is_running:
+            return
+        pid, limits = program.life.pid, (max(logs) + LOG_BYTES, resource.RLIM_INFINITY)
+        with suppress(ProcessLookupError):  # It is killed meanwhile.
+            before = resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+            self.counts[f"full {fault.target}"] += 1
+            await asyncio.sleep(fault.lasts_s)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
     async def _spoil(self, fault: Fault) -> None:
         lines = self.plant.lines_of(fault.target)

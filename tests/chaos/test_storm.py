@@ -11,8 +11,8 @@ from tests.chaos.oracle import Command
 from tests.chaos.storm import KINDS, LINES, PROGRAMS, draw
 from tests.chaos.trial import run
 
-SEED, STORM_S = 754, 16.0
-"""A seed whose storm kills agent, guard, broker and manager, freezes, resets, silences and slows down."""
+SEED, STORM_S = 2481, 16.0
+"""A seed whose storm kills agent, guard, broker and manager, freezes, resets, silences, slows down and fills a disk."""
 RESUMED_S_MAX = 30.0
 Require = Callable[[str], Path]
 
@@ -33,7 +33,7 @@ def test_the_tests_storm_has_every_kind_of_fault_that_matters() -> None:
     faults = draw(SEED, STORM_S)
     killed = {fault.target.split()[0].split("-")[0] for fault in faults if fault.kind == "kill"}
     assert killed >= {"agent", "guard", "room", "fleet"}, faults
-    assert {fault.kind for fault in faults} >= {"freeze", "reset", "silence", "slow"}, faults
+    assert {fault.kind for fault in faults} >= {"freeze", "reset", "silence", "slow", "full"}, faults
 
 
 def test_a_seed_always_gives_the_same_storm_and_all_of_it_is_put_right_in_time() -> None:
