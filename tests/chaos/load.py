@@ -35,7 +35,6 @@ class People:
         self._plant = plant
         self._dice = dice
         self._levels = dict.fromkeys(SEGMENTS, 0)
-        self.asked = 0
         self.answers: list[dict[str, Any]] = []
         """Answers that name a command: from then on the manager must know it."""
         self.refusals: Counter[str] = Counter()
@@ -61,7 +60,6 @@ class People:
         return {"gateway": LIGHTING, "equipment": segment, "verb": "set-level", "args": args, "operator": operator}
 
     async def _ask(self, body: dict[str, object]) -> None:
-        self.asked += 1
         url = f"http://127.0.0.1:{self._plant.http}/api/commands"
         answer = await asyncio.to_thread(ask, url, body | {"wait_s": 0.0}, POST_S)
         if isinstance(answer, dict) and "command_id" in answer:

@@ -41,7 +41,6 @@ class Tally:
     values: int = 0
     events: int = 0
     shown: int = 0
-    epochs: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     lost: int = 0
@@ -88,7 +87,6 @@ def check_records(plant: Plant, marks: Marks, tally: Tally) -> None:
             tally.links += len(links)
             tally.values += sum(len(batch.values) for *_, batch in links)
             tally.events += sum(len(batch.events) for *_, batch in links)
-            tally.epochs += len({epoch for epoch, *_ in links})
             numbers = [(epoch, seq) for epoch, seq, *_ in links]
             tally.duplicated += len(numbers) - len(set(numbers))
             _check_chain(f"{gateway} {stream}", links)

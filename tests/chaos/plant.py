@@ -186,7 +186,7 @@ class Plant:
         """Wait until an asynchronous condition holds; return the seconds it took.
 
         Raises:
-            AssertionError: it did not in time, or a process died meanwhile.
+            AssertionError: it did not in time.
         """
         began_s = time.monotonic()
         while not await is_so():
