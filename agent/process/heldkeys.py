@@ -51,8 +51,9 @@ class HeldKeys:
         self._tell = tell
         self._turn = asyncio.Lock()
         self._told_at_ms: int | None = None
-        self.users: list[Callable[[KeyRing], None]] = []
+        self.users: list[Callable[[KeyRing], None]] = [self._date]
         self.refused = 0
+        self._date(trust.ring)
 
     async def take(self, sealed: bytes) -> str:
         """Take over a newer list: verify, write with fsync, believe.
@@ -77,6 +78,10 @@ class HeldKeys:
                     use(ring)
                 self._tell(TAKEN, f"key list {ring.version} is in force: {len(ring)} keys")
             return ""
+
+    def _date(self, ring: KeyRing) -> None:
+        """It is not before the officers signed: what had expired then has expired, also for a clock nobody keeps."""
+        self._clock.hear(ring.issued_ms, is_live=False)
 
     def concern(self) -> str:
         """What a technician should know of the list; empty if nothing."""
