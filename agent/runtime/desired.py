@@ -116,8 +116,7 @@ class DesiredState:
         elif arrived.hash != newest.hash:
             self._contradict(arrived)
             raise GenerationError(f"another document of generation {arrived.generation}")
-        else:
-            self._beat()  # The fleet has not heard that we have it.
+        # The same again: the next heartbeat says that we have it. At once, a replay could have us sign without end.
 
     async def run(self) -> None:
         """Store and use what has arrived, and tell what becomes of it, as long as the agent."""
