@@ -19,6 +19,9 @@ from agent.wire.trust import KeyRing
 DISK_TIMEOUT_S = 10.0
 TELL_PERIOD_MS = 60_000
 """Sealed records are never shed: whoever sends old lists again and again fills one record a minute, not the disk."""
+DAY_MS = 86_400_000
+OWN_KEY_MS = 30 * DAY_MS
+"""How long before its end a process says that its key ends."""
 KEY_LIST = "key list"
 """The figure under which a process tells the version it believes."""
 TAKEN, REFUSED = "keys.taken", "keys.refused"
@@ -45,6 +48,7 @@ class HeldKeys:
 
     def __init__(self, folder: Path, trust: Trust, clock: Clock, apart: Apart, tell: Tell) -> None:
         self.ring = trust.ring
+        self._kid = trust.signer.kid
         self._folder = folder
         self._clock = clock
         self._apart = apart
@@ -84,10 +88,16 @@ class HeldKeys:
         self._clock.hear(ring.issued_ms, is_live=False)
 
     def concern(self) -> str:
-        """What a technician should know of the list; empty if nothing."""
-        if not self.ring.is_expired(self._clock.known_ms(), self._clock.earliest_ms()):
-            return ""
-        return f"key list {self.ring.version} is over: no command is believed until it is renewed; control goes on"
+        """What a technician should know of the list and of our own key in it; empty if nothing."""
+        own, now_ms = self.ring.entry(self._kid), self._clock.known_ms()
+        if self.ring.is_expired(now_ms, self._clock.earliest_ms()):
+            return f"key list {self.ring.version} is over: no command is believed until it is renewed; control goes on"
+        if own is None:
+            return f"key list {self.ring.version} has not this process's key: what it records waits until one has"
+        if now_ms is not None and own.not_after_ms - now_ms < OWN_KEY_MS:
+            days = max(0, own.not_after_ms - now_ms) // DAY_MS
+            return f"this process's key is good for another {days} days: put its successor in place and restart"
+        return ""
 
     def _refuse(self, why: str) -> str:
         self.refused += 1

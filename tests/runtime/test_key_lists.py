@@ -4,6 +4,7 @@ import errno
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.process import heldkeys
@@ -92,6 +93,17 @@ async def test_an_older_list_a_forged_one_and_a_second_of_the_same_version_are_r
         assert read_key_list(rig.state / "keys", roots).version == 2
 
 
+async def test_a_process_says_that_its_own_key_ends_or_that_no_list_has_it() -> None:
+    async with lamp_rig() as rig:
+        officers = officers_of(rig)
+        own = next(entry for entry in officers.newest.keys if entry.role == "agent" and entry.subject == "gw-darcy")
+        ending = msgspec.structs.replace(own, not_after_ms=rig.unix_ms() + 5 * 86_400_000 + 60_000)
+        assert await deliver(rig, officers.sign(without=[own.kid], more=[ending])) == Noted()
+        assert any("good for another 5 days" in warning for warning in (await rig.status()).warnings)
+        assert await deliver(rig, officers.sign(without=[own.kid])) == Noted()
+        assert any("has not this process's key" in warning for warning in (await rig.status()).warnings)
+
+
 async def test_a_list_the_disk_does_not_take_is_not_believed_and_taken_when_it_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,7 +139,7 @@ async def test_a_guard_that_was_away_gets_the_list_when_it_is_back() -> None:
 
 
 async def test_a_list_that_is_over_stops_commands_and_nothing_the_guard_does_by_itself() -> None:
-    async with junction_rig() as rig:
+    async with junction_rig(verdict="brief") as rig:
         await rig.run(1)
         sealed = officers_of(rig).sign(expires_ms=UNIX_MS + 1)
         assert await deliver(rig, sealed) == Noted()
