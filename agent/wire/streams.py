@@ -262,8 +262,7 @@ class Outbound:
         """A new connection, or another manager leads: send again from the last ack, at once.
 
         Args:
-            is_new_leader: it may have a store of its own that lacks what the one before had just acknowledged. Its acks are
-                of a new term, so low ones are no old ones: the first return without progress is enough.
+            is_new_leader: its own store may lack what was just acknowledged. Low acks of a new term are no old ones.
         """
         self._clear()
         if is_new_leader:
