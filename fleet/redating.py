@@ -7,7 +7,7 @@ time it was made, and ``undated`` keeps by how much, by which clock and how exac
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Connection, and_, exists, func, select, update
+from sqlalchemy import Connection, and_, exists, select, update
 
 from agent.wire.messages import Batch, Value
 from agent.wire.redating import Mark, is_redatable, mark_of, signed_by
@@ -174,9 +174,3 @@ def _newest(connection: Connection, gateway_no: int, links: list[int]) -> Values
         (row.equipment, row.name, Point(msgspec.json.decode(row.value, type=Value), row.quality, row.t_ms))
         for row in connection.execute(query)
     ]
-
-
-def undated_links(connection: Connection) -> int:
-    """How many links wait for a mark, for the metrics."""
-    query = select(func.count()).select_from(schema.undated).where(schema.undated.c.dated_by == NOT_DATED)
-    return connection.execute(query).scalar() or 0

@@ -7,7 +7,7 @@ from agent.process.timekeeper import Timekeeper
 from agent.runtime.journal import STREAMS
 from agent.wire.messages import Batch
 from agent.wire.topics import up
-from fleet import redating, store
+from fleet import store
 from fleet.folder import read_trust
 from tests.fleet.intake import CITY, Bench
 from tests.guard.rig import UNIX_MS
@@ -42,7 +42,7 @@ async def test_what_a_cabinet_seals_before_it_knows_the_time_is_dated_at_the_man
 
         bench = Bench(tmp_path / "fleet.db", read_trust(rig.site.parent / "trust"))
         bench.take(*before, now_ms=UNIX_MS + rig.now_ms())
-        assert bench.store.read(redating.undated_links) == len(before)
+        assert bench.undated() == len(before)
         rig.clock.advance(600)
         rig.wall_ms = 0
         await keeper.look()
@@ -50,7 +50,7 @@ async def test_what_a_cabinet_seals_before_it_knows_the_time_is_dated_at_the_man
         after = [each for each in await sealed(rig) if each not in before]
         bench.take(*after, now_ms=UNIX_MS + rig.now_ms())
 
-        assert bench.store.read(redating.undated_links) == 0
+        assert bench.undated() == 0
         events = bench.store.read(lambda connection: store.events(connection, 500))
         assert {each.time for each in events} == {"re-dated", "clock"}
         (mark,) = (each for each in events if each.kind == "clock.mark")

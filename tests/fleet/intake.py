@@ -8,7 +8,7 @@ from sqlalchemy import Table, func, select
 from agent.model.identity import CityId
 from agent.wire import sealing, topics
 from agent.wire.messages import StreamHead
-from fleet import changes, store
+from fleet import changes, schema, store
 from fleet.arrival import Arrival
 from fleet.changes import Change
 from fleet.folder import Trust
@@ -46,6 +46,11 @@ class Bench:
         return self.store.read(
             lambda connection: connection.execute(select(func.count()).select_from(table)).scalar() or 0
         )
+
+    def undated(self) -> int:
+        """Links that wait for a mark."""
+        query = select(func.count()).select_from(schema.undated).where(schema.undated.c.dated_by == 0)
+        return self.store.read(lambda connection: connection.execute(query).scalar() or 0)
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.store.read(lambda connection: store.events(connection, 100))][::-1]

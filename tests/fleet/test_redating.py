@@ -84,7 +84,7 @@ def test_an_undated_record_is_shown_as_such_until_its_mark_comes(bench: Bench, s
     assert [each.t_ms for each in (mode, lost, mark)] == [NOW - 9 * MINUTE, NOW - 9 * MINUTE - 1_000, NOW]
     assert [each.time for each in (mode, lost, mark)] == ["re-dated", "re-dated", "clock"]
     assert newest(told) == {"segment-1/level_percent": NOW - 10 * MINUTE - 500}
-    assert bench.store.read(redating.undated_links) == 0
+    assert bench.undated() == 0
 
 
 def test_the_envelopes_stay_as_they_were_signed(bench: Bench, standin: StandIns) -> None:
@@ -144,7 +144,7 @@ def test_a_mark_of_another_boot_or_another_gateway_or_the_agent_s_dates_nothing_
     voice, other = standin(), standin(GATEWAYS[1])
     bench.take(happened(voice, 6 * MINUTE, "safety"), undated(voice, 5 * MINUTE))
     bench.take(marked(voice, 15 * MINUTE, boot=OTHER), marked(other, 15 * MINUTE))
-    assert bench.store.read(redating.undated_links) == 2
+    assert bench.undated() == 2
     bench.take(marked(voice, 15 * MINUTE))
     assert [each.time for each in events(bench) if each.stream == "safety"] == ["unknown", "unknown"]
     bench.take(marked(voice, 15 * MINUTE, stream="safety"))
@@ -165,7 +165,7 @@ def test_a_long_time_without_the_time_is_dated_a_part_at_a_time_also_over_a_rest
     voice = standin()
     bench.take(*(undated(voice, n * MINUTE, n) for n in range(1, 11)))
     bench.take(marked(voice, 15 * MINUTE))
-    assert bench.store.read(redating.undated_links) == 6
+    assert bench.undated() == 6
     bench.ingest.rolled_back(bench.store.standing())
     bench.take(voice.heartbeat())
     bench.take(voice.heartbeat())
