@@ -52,7 +52,7 @@ def verify(
     """
     if keys is None and (root or proof or checkpoint):
         raise UsageError("roots, proofs and checkpoints need keys", advice="name the city's key list with --keys")
-    ring = None if keys is None else _ring(keys, root)
+    ring, roots = (None, None) if keys is None else _ring(keys, root)
     proofs = LogProofs(ring, proof or [], checkpoint)
     try:
         with file.open("rb") as source, progress("checking", os.fstat(source.fileno()).st_size) as told:
@@ -63,13 +63,13 @@ def verify(
     if json:
         print(document.dumps(_document(file, keys, examined, proofs)))
     else:
-        for line in (*_lines(file, keys, examined), *proofs.lines()):
+        for line in (*_lines(file, roots, examined), *proofs.lines()):
             print(line)
     return Exit.DONE if examined.finding is None and proofs.are_good else Exit.FAILED
 
 
-def _ring(keys: Path, root: str) -> KeyRing:
-    """The keys to believe.
+def _ring(keys: Path, root: str) -> tuple[KeyRing, Path]:
+    """The keys to believe, and the file that vouches for them.
 
     Raises:
         UsageError: the officers' keys do not vouch for them.
@@ -85,7 +85,7 @@ def _ring(keys: Path, root: str) -> KeyRing:
                 "nothing was checked",
                 f"compare: sha256sum {clean(str(roots))}",
             )
-        return load_key_list(read_bytes(sealed), read_roots(text))
+        return load_key_list(read_bytes(sealed), read_roots(text)), roots
     except (TextFileError, TrustError, WireError) as error:
         raise UsageError(
             f"the keys cannot be used: {clean(str(error))}",
@@ -93,7 +93,7 @@ def _ring(keys: Path, root: str) -> KeyRing:
         ) from error
 
 
-def _lines(file: Path, keys: Path | None, examined: ExaminedFile) -> Iterator[str]:
+def _lines(file: Path, roots: Path | None, examined: ExaminedFile) -> Iterator[str]:
     name, finding = clean(str(file)), examined.finding
     records, events = sum(part.records for part in examined.parts), sum(part.events for part in examined.parts)
     if finding is None:
@@ -108,10 +108,10 @@ def _lines(file: Path, keys: Path | None, examined: ExaminedFile) -> Iterator[st
     for part in examined.parts:
         yield from _part_lines(part)
     if records:
-        if keys is None:
+        if roots is None:
             yield "The keys are the file's own word: compare the fingerprint, or check again with --keys FOLDER."
         else:
-            yield f"The keys are vouched for by the roots in {clean(str(keys))}."
+            yield f"The keys are vouched for by the officers in {clean(str(roots))}."
 
 
 def _part_lines(part: Examined) -> Iterator[str]:

@@ -31,7 +31,7 @@ def test_a_journal_is_exported_from_a_disk_image_and_verified_with_nothing_but_t
     for stream in STREAMS:
         assert f"{stream} records of {GATEWAY} in {CITY}" in said.out
     assert "of them are signed gap records: the gateway let go of" in said.out
-    assert f"The keys are vouched for by the roots in {city / KEYS_FILE}" in said.out
+    assert f"The keys are vouched for by the officers in {city / ROOTS_FILE}" in said.out
     document = verified(type_, file, city, "--json").document
     parts = {part["stream"]: part for part in document["streams"]}
     assert list(parts) == list(STREAMS)
