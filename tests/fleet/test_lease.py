@@ -39,6 +39,7 @@ class Candidate:
         self.lives = count(1)
         self.rate = 1 + world.dice.uniform(-1, 1) * CLOCK_RATE_PERCENT / 100
         self.offset_ms = world.dice.randint(0, 10**9)
+        self.deaf_until_ms = 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -57,14 +58,12 @@ class Candidate:
         step = lease.next(asked_ms)
         seen, life, term = lease.row, lease.life, lease.term
         asked_s, answer_s = self.world.delay(), self.world.delay()
-        is_lost = self.world.is_lost()
+        is_deaf = self.world.now_ms < self.deaf_until_ms
+        is_lost = is_deaf or self.world.is_lost()
 
         def act() -> None:
-            row = (
-                self.world.do(step, seen, self.name, life, term)
-                if not (is_lost and self.world.dice.random() < 0.5)
-                else None
-            )
+            is_done = not is_deaf and (not is_lost or self.world.dice.random() < 0.5)
+            row = self.world.do(step, seen, self.name, life, term) if is_done else None
             self.world.after(answer_s, lambda: answer(row))
 
         def answer(row: LeaseRow | None) -> None:
@@ -148,19 +147,21 @@ class City:
     def trouble(self) -> None:
         """Somebody is killed and starts anew, hands over, or is asked to lead."""
         manager = self.dice.choice(self.managers)
-        match self.dice.randrange(3):
+        match self.dice.randrange(5):
             case 0:
                 manager.restart()
                 self.after(self.dice.uniform(0, 3_000), manager.step_if(manager.lease))
             case 1:
                 manager.lease.give_up()
+            case 2 | 3:  # Cut off from the store: whoever leads is not renewed, and does not know it.
+                manager.deaf_until_ms = self.now_ms + 4_000
             case _:
                 self.row = replace(self.row, wanted=manager.name)
         if self.is_troubled:
             self.after(self.dice.uniform(500, 6_000), self.trouble)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(seed=st.integers(0, 2**32), managers=st.integers(2, 3))
 def test_never_two_lead_at_once_and_soon_after_the_trouble_one_does(seed: int, managers: int) -> None:
     city = City(seed, managers)
