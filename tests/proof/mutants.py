@@ -12,7 +12,9 @@ import argparse
 import ast
 import importlib.util
 import json
+import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -40,9 +42,12 @@ SCORE_MIN_PERCENT = 95.0
 LONG = ("campaign", "soundness", "spells", "plc")
 """Words in the names of tests that take seconds: they run last."""
 PATIENCE = 4
-"""A mutant that runs this many times longer than all tests do has been noticed: it hangs."""
-SECONDS_MIN = 20.0
+"""A mutant that computes this many times longer than all tests do has been noticed: it hangs."""
+CPU_SECONDS_MIN = 20
 CHILD_SECONDS_MAX = 900
+"""By the clock. Long, because a busy machine must not make a survivor look as if it hung."""
+PLUGINS = "-p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider --timeout=0"
+OPTIONS = (*f"-x -q --tb=no --assert=plain {PLUGINS} -k".split(), f"not {TESTS_OF_TESTS}")
 KILLED, SURVIVED, HANGS = "killed", "survived", "hangs"
 EXIT_DONE, EXIT_SURVIVORS, EXIT_BROKEN = 0, 1, 2
 
@@ -64,11 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_BROKEN))  # And take the children along.
     _load_what_mutants_share()
     started_s = time.monotonic()
-    if run_one(None, 600.0) != SURVIVED:
+    if run_one(None, CHILD_SECONDS_MAX) != SURVIVED:
         console.print("the tests fail without any fault put in; mend them first")
         return EXIT_BROKEN
-    patience_s = max(SECONDS_MIN, PATIENCE * (time.monotonic() - started_s))
-    ended = _try_all(chosen, asked.jobs, patience_s, console)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = max(CPU_SECONDS_MIN, math.ceil(PATIENCE * (spent.ru_utime + spent.ru_stime)))
+    ended = _try_all(chosen, asked.jobs, cpu_s, console)
     return _tell(ended, console, time.monotonic() - started_s, is_whole=len(chosen) == len(all_mutants(None)))
 
 
@@ -104,7 +110,7 @@ class _Child:
     until_s: float
 
 
-def _try_all(mutants: list[Mutant], jobs: int, patience_s: float, console: Console) -> list[tuple[Mutant, str]]:
+def _try_all(mutants: list[Mutant], jobs: int, cpu_s: int, console: Console) -> list[tuple[Mutant, str]]:
     ended: list[tuple[Mutant, str]] = []
     waiting, running = list(reversed(mutants)), dict[int, _Child]()
     columns = (
@@ -116,7 +122,7 @@ def _try_all(mutants: list[Mutant], jobs: int, patience_s: float, console: Conso
             while waiting or running:
                 while waiting and len(running) < jobs:
                     mutant = waiting.pop()
-                    running[_fork(mutant)] = _Child(mutant, time.monotonic() + patience_s)
+                    running[_fork(mutant, cpu_s)] = _Child(mutant, time.monotonic() + CHILD_SECONDS_MAX)
                 for mutant, how in _ended(running):
                     ended.append((mutant, how))
                     if not console.is_terminal and (how == SURVIVED or len(ended) % 100 == 0):
@@ -138,24 +144,22 @@ def _ended(running: dict[int, _Child]) -> Iterator[tuple[Mutant, str]]:
         done, status = os.waitpid(pid, 0 if is_late else os.WNOHANG)
         if done:
             del running[pid]
-            how = HANGS if is_late else SURVIVED if status == 0 else KILLED
-            yield child.mutant, how
+            yield child.mutant, _how(status)
 
 
-def run_one(mutant: Mutant | None, patience_s: float) -> str:
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGXCPU, signal.SIGKILL, signal.SIGALRM}:
+        return HANGS
+    return KILLED if status else SURVIVED
+
+
+def run_one(mutant: Mutant | None, cpu_s: int) -> str:
     """Try one fault, or none, and wait for the end."""
-    pid, until_s = _fork(mutant), time.monotonic() + patience_s
-    while time.monotonic() < until_s:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return KILLED if status else SURVIVED
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return HANGS
+    pid = _fork(mutant, cpu_s)  # Ends by itself, by its processor time or by its alarm.
+    return _how(os.waitpid(pid, 0)[1])
 
 
-def _fork(mutant: Mutant | None) -> int:
+def _fork(mutant: Mutant | None, cpu_s: int) -> int:
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -163,6 +167,7 @@ def _fork(mutant: Mutant | None) -> int:
     status = 1
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(CHILD_SECONDS_MAX)  # Should whoever waits be gone.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
@@ -179,9 +184,7 @@ def _run_tests(mutant: Mutant | None) -> int:
         sys.meta_path.insert(0, _Finder(mutant))
     status = 0
     for files in _tests_for(mutant):
-        plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
-        options = ["-x", "-q", "--tb=no", "--assert=plain", "-k", f"not {TESTS_OF_TESTS}", "--rootdir", str(ROOT)]
-        status = status or int(pytest.main([*options, *plugins, *files]))
+        status = status or int(pytest.main([*OPTIONS, "--rootdir", str(ROOT), *files]))
     return status
 
 
