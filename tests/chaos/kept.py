@@ -144,6 +144,8 @@ class Kept:
     def _over(self) -> None:
         self._process = None
         self.life.ended_s = time.monotonic()
+        if self._freezes:
+            self.life.frozen[-1] = (self.life.frozen[-1][0], self.life.ended_s)
         self._freezes = 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import oracle
+from tests.chaos.kept import Kept
 from tests.chaos.oracle import Command
 from tests.chaos.storm import KINDS, LINES, PROGRAMS, draw
 from tests.chaos.trial import run
@@ -44,6 +45,17 @@ def test_a_seed_always_gives_the_same_storm_and_all_of_it_is_put_right_in_time()
         assert {fault.kind for fault in faults} <= set(KINDS)
         assert {fault.target for fault in faults} <= {*PROGRAMS, *LINES, "room"}
         assert all(fault.at_s > 0 and fault.at_s + fault.lasts_s <= seconds + 1e-6 for fault in faults)
+
+
+async def test_a_process_killed_while_frozen_was_frozen_to_its_end(tmp_path: Path) -> None:
+    sleeper = Kept("sleeper", ("sleep", "100"), tmp_path / "log")
+    sleeper.start()
+    life = sleeper.freeze()
+    assert life is not None
+    assert sleeper.kill()
+    sleeper.thaw(life)
+    assert life.frozen == [(life.frozen[0][0], life.ended_s)]
+    assert not sleeper.deaths
 
 
 COMMAND = Command("c1", "gw-darcy", "seg-darcy-1", "set-level", {"level_percent": 60}, "done", "", 0, 20_000, 500)
