@@ -106,9 +106,13 @@ class Rooms:
         self.ring: KeyRing = load_key_list(
             (self.trust / "keys.sealed").read_bytes(), read_roots((self.trust / "roots.toml").read_text())
         )
-        self.brokers = [self.broker(place) for place in (0, 1)]
-        started = [(name, self._start(name)) for name in NAMES]
-        self.managers = {name: self._ready(name, child) for name, child in started}
+        try:
+            self.brokers = [self.broker(place) for place in (0, 1)]
+            started = [(name, self._start(name)) for name in NAMES]
+            self.managers = {name: self._ready(name, child) for name, child in started}
+        except BaseException:  # Whatever it was: no process is left behind.
+            self.close()
+            raise
 
     def close(self) -> None:
         """End everything."""
