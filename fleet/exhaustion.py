@@ -15,6 +15,15 @@ TOLD_EVERY_S = 60.0
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+def is_exhausted(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the machine has no more of something."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            return True
+        error = error.__cause__
+    return False
+
+
 class Exhaustion:
     """An exception handler for an event loop; leaves everything else to the loop's own."""
 
@@ -25,7 +34,7 @@ class Exhaustion:
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what nobody caught."""
         error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in EXHAUSTED):
+        if not (isinstance(error, OSError) and is_exhausted(error)):
             loop.default_exception_handler(context)
             return
         self._times += 1

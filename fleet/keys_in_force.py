@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from agent.wire.roots import KEY_LIST_BYTES_MAX
 from agent.wire.trust import KeyRing
 from fleet.errors import FolderError, StoreError
+from fleet.exhaustion import is_exhausted
 from fleet.folder import newer_ring
 from fleet.ingest import Ingest
 
@@ -44,9 +45,9 @@ class KeysInForce:
                     if room.leading.may_write:
                         await room.checkpoints.log_key_list(ring, _unix_ms())
             except (FolderError, StoreError) as error:
-                if problem != (problem := str(error)):
+                if not is_exhausted(error) and problem != (problem := str(error)):
                     self._log.error("key-list.refused", reason=problem)
-                continue
+                continue  # Without a free descriptor the list is looked for again in a second.
             problem = ""
             if ring is not None:
                 self._log.info("key-list.taken", version=ring.version)

@@ -138,13 +138,13 @@ def read(scale: Timescale, now_ms: int, host: HostClock) -> tuple[Reading, Times
 
 
 def hear(scale: Timescale, heard: Heard, reading: Reading) -> Timescale:
-    """Take in a signed time; it raises the floor unless a clock kept by the network says that it lies ahead.
+    """Take in a signed time; it raises the floor unless a clock that is known says that it lies ahead.
 
     Args:
         reading: the present one.
     """
     earliest_ms = scale.floor.counted_ms(heard.at_ms)
-    is_ahead = reading.quality >= ClockQuality.NETWORK and heard.time_ms > reading.unix_ms + AHEAD_MS_MAX
+    is_ahead = reading.known_ms is not None and heard.time_ms > reading.known_ms + FLOOR_SLACK_MS
     is_played_again = heard.time_ms < earliest_ms - FLOOR_SLACK_MS
     if is_ahead or is_played_again or (heard.time_ms <= earliest_ms and not heard.is_live):
         return scale
