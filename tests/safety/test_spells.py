@@ -211,7 +211,9 @@ def test_sr_07_claims_nothing_where_calls_are_not_read_or_not_mapped() -> None:
 
 def test_sr_07_counts_from_the_first_call_that_was_read() -> None:
     unread = every(500, 49_500, "RRRR")
-    asked = [sample(at_ms, "RRRR", calls=called(at_ms // 10_000 * 10_000, 0xF0)) for at_ms in range(50_000, 105_000, 500)]
+    asked = [
+        sample(at_ms, "RRRR", calls=called(at_ms // 10_000 * 10_000, 0xF0)) for at_ms in range(50_000, 105_000, 500)
+    ]
     assert rules(unread + asked, CALLED) == []
 
 
