@@ -104,16 +104,19 @@ def test_sr_03_a_lamp_that_goes_out_again_is_told_again() -> None:
     assert rules(story) == [(800, "SR-03"), (2_900, "SR-03")]
 
 
-def test_sr_13_a_lost_red_counts_as_seen_for_as_long_as_it_is_lost_and_is_told_anew_after_a_reset() -> None:
+@pytest.mark.parametrize(("shown", "rule", "told_ms"), [("-RRR", "SR-03", 5_900), ("RBRR", "SR-26", 5_400)])
+def test_sr_13_what_lasts_counts_as_seen_for_as_long_as_it_lasts_and_is_told_anew_after_a_reset(
+    shown: str, rule: str, told_ms: int
+) -> None:
     memory = JunctionMemory()
-    for seen in every(100, 5_000, "-RRR"):
+    for seen in every(100, 5_000, shown):
         memory, _ = watch(memory, seen, JUNCTION)
     assert memory.fault_at_ms == START_MS + 5_000
     memory, said = memory.anew(), []
-    for seen in every(100, 6_500, "-RRR", 5_100):
+    for seen in every(100, 6_500, shown, 5_100):
         memory, trips = watch(memory, seen, JUNCTION)
         said += [(seen.at_ms - START_MS, each.rule) for each in trips]
-    assert said == [(5_900, "SR-03")]
+    assert said == [(told_ms, rule)]
 
 
 def test_sr_13_a_conflict_counts_as_seen_when_it_was_seen_last() -> None:
