@@ -95,12 +95,14 @@ class Surroundings:
 
     @property
     def fleet(self) -> str:
-        """``none`` if no broker is configured, else ``up`` or ``silent``."""
+        """``none`` if no broker is configured, else ``up``, ``silent``, or after a start ``awaited``: it has its time yet."""
         if not self._fleet_expected:
             return "none"
         heard_at_ms = self._leadership.heard_at_ms
         since_ms = self.started_ms if heard_at_ms is None else heard_at_ms
-        return "silent" if self._clock.now_ms() - since_ms > self._site.fleet_silence_ms else "up"
+        if self._clock.now_ms() - since_ms > self._site.fleet_silence_ms:
+            return "silent"
+        return "awaited" if heard_at_ms is None else "up"
 
     def modes(self) -> Iterator[ModeEntry]:
         """Every mode that holds for the whole cabinet, and why."""

@@ -88,12 +88,14 @@ class Uplink:
             self._courier.beat()
 
     def fleet(self, started_ms: int) -> str:
-        """``none`` without a broker, else ``up`` or ``silent``; a new start counts as heard, to give it time."""
+        """``none`` without a broker, else ``up`` or ``silent``; after a start ``awaited``, for as long as silence may last."""
         if self._courier is None:
             return "none"
         heard_at_ms = self._courier.leadership.heard_at_ms
         since_ms = started_ms if heard_at_ms is None else max(heard_at_ms, started_ms)
-        return "silent" if self._clock.now_ms() - since_ms > self._silence_ms else "up"
+        if self._clock.now_ms() - since_ms > self._silence_ms:
+            return "silent"
+        return "awaited" if heard_at_ms is None else "up"
 
     def figures(self) -> dict[str, Value]:
         """Counters for the status page."""

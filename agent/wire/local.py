@@ -115,7 +115,8 @@ class Status(Struct, array_like=True, frozen=True, tag="status-is"):
     Args:
         process: ``agent`` or ``guard``.
         nonce: what a command to this process must carry now. counters: issuer kid -> newest accepted counter.
-        fleet: ``up``, ``silent`` or ``none``. figures: counters by name (late ticks, rejected by reason, backlog ...).
+        fleet: ``up``, ``silent``, ``awaited`` (not heard since the start) or ``none`` (no broker).
+        figures: counters by name (late ticks, rejected by reason, backlog ...).
         warnings: what a technician should know, one sentence each.
     """
 

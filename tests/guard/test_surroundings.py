@@ -1,4 +1,4 @@
-"""Somebody with the key at the cabinet: everything under guard there is in local mode."""
+"""What surrounds the equipment: somebody with the key at the cabinet, everything under guard in local mode; and the fleet."""
 
 from pathlib import Path
 
@@ -97,3 +97,12 @@ async def test_sr_29_a_latched_fault_does_not_hide_that_somebody_works_there() -
         rig.guard.surroundings.expect_tag()
         assert (await rig.view(name)).mode == "held"
         assert (await rig.ask(rig.people.alice, name, "lower")).rule == "SR-29"
+
+
+async def test_a_fleet_that_was_never_heard_is_awaited_then_silent_and_up_only_once_it_is_heard() -> None:
+    async with junction_rig() as rig:
+        assert (await rig.status()).fleet == "awaited"
+        await rig.rest(125)
+        assert (await rig.status()).fleet == "silent"
+        await rig.hear_fleet()
+        assert (await rig.status()).fleet == "up"

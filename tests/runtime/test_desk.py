@@ -46,12 +46,21 @@ async def test_the_status_says_who_where_how_long_and_how_much() -> None:
         status = await rig.status()
         assert (status.process, status.gateway, status.city, status.pid) == ("agent", "gw-darcy", "dijon", os.getpid())
         assert status.uptime_ms == 2 * POLL_S * 1000
-        assert status.fleet == "up"
+        assert status.fleet == "awaited"
         assert status.counters == {"gw-darcy/tech/1": 1}
         assert status.nonce == rig.agent.gatekeeper.nonce(rig.now_ms())
         assert {head.stream: head.seq > 0 for head in status.heads}["audit"]
         assert status.figures["polls"] == 4
         assert status.warnings == []
+
+
+async def test_a_fleet_that_was_never_heard_is_awaited_then_silent_and_up_only_once_it_is_heard() -> None:
+    async with lamp_rig() as rig:
+        assert (await rig.status()).fleet == "awaited"
+        rig.clock.advance(121.0)
+        assert (await rig.status()).fleet == "silent"
+        rig.hear_fleet()
+        assert (await rig.status()).fleet == "up"
 
 
 async def test_every_piece_of_equipment_is_shown_with_mode_link_verbs_and_aged_points() -> None:
