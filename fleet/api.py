@@ -142,8 +142,8 @@ async def approve(
 
 @get("/api/operators", summary="Who may act", tags=["Commands"])
 async def operators(room: Room) -> list[str]:
-    """Names of the operators whose keys are held here."""
-    return sorted(room.commands.operators)
+    """Names of the operators whose keys are held here and believed by the key list in force."""
+    return room.operators.names()
 
 
 @get("/api/health", summary="How the manager is", tags=["Service"])

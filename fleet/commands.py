@@ -1,7 +1,7 @@
 """Commands: signed here, judged in the cabinet.
 
-The manager refuses only what it cannot address: an unknown gateway, equipment or operator, a gateway that is not
-connected. It does not judge verbs or arguments; the cabinet does, and its rule is shown. Nothing is ever queued for a
+The manager refuses only what it cannot address: an unknown gateway or equipment, a gateway that is not connected, an
+operator whose key is not held here or not believed any more. It does not judge verbs or arguments; the cabinet does, and its rule is shown. Nothing is ever queued for a
 gateway that is away: what was meant for a minute ago is a hazard.
 
     awaiting-approval -> sent -> done | refused | expired | failed | unknown
@@ -31,6 +31,7 @@ from fleet.answers import CommandAnswer, CommandRequest
 from fleet.command_rows import AWAITING, EXPIRED, FAILED, SENT, UNKNOWN
 from fleet.errors import AskError, StoreError
 from fleet.folder import Operator
+from fleet.operators import Operators
 from fleet.registry import UP, Gateway, Registry
 
 LIFETIME_MS = 20_000
@@ -70,7 +71,7 @@ class Commands:
     def __init__(
         self,
         city: CityId,
-        operators: dict[str, Operator],
+        operators: Operators,
         registry: Registry,
         transact: "Transact",
         told: Callable[[CommandAnswer], None],
@@ -78,7 +79,7 @@ class Commands:
         log: Callable[[bytes, str], object] = lambda _entry, _subject: None,
     ) -> None:
         self._city = city
-        self.operators = operators
+        self._operators = operators
         self._registry = registry
         self._transact = transact
         self._told = told
@@ -120,7 +121,7 @@ class Commands:
         Raises:
             AskError: it has no addressee, or could not be sent.
         """
-        operator = self._operator(request.operator)
+        operator = self._operators.named(request.operator)
         gateway = self._addressee(request.gateway, request.equipment)
         _check_args(request)
         now_ms = self._unix_ms()
@@ -142,7 +143,7 @@ class Commands:
             expect=expectation.in_full(request.expect, request.equipment),
         )
         if request.dry_run:
-            return self._rehearsed(command, gateway)
+            return self._rehearsed(command, operator, gateway)
         if command.status == AWAITING:
             command = msgspec.structs.replace(
                 command,
@@ -167,13 +168,13 @@ class Commands:
         Raises:
             AskError: there is no such command, it does not wait, or the approver is its issuer.
         """
-        approver = self._operator(name)
+        approver = self._operators.named(name)
         command = self._open.get(command_id)
         if command is None or command.status != AWAITING:
             raise AskError(409, f"no command {command_id} awaits approval: it has ended, was sent, or never existed")
         if approver.name == command.operator:
             raise AskError(409, f"{approver.name} asked for this: a different operator must approve it")
-        issuer = next((each for each in self.operators.values() if each.name == command.operator), None)
+        issuer = self._operators.of_subject(command.operator)
         if issuer is None:
             raise AskError(409, f"the key of {command.operator} is no longer here: ask for the command again")
         self._addressee(command.gateway, command.equipment)
@@ -219,6 +220,8 @@ class Commands:
             if is_new:
                 self._check_room()
             gateway = self._addressee(command.gateway, command.equipment)
+            for each in signers:  # The officers may have taken out a key since this was asked for.
+                self._operators.check(each)
             kid = signers[0].signer.kid.decode()
             counter = 1 + max(self._counters.get(kid, 0), gateway.counters.get(kid, 0))
             sealed = self._sealed(command, signers, counter, self._nonce(gateway, command.equipment))
@@ -286,8 +289,8 @@ class Commands:
         payload = encode(message)
         return envelope.join_set([each.signer.seal(payload, topic) for each in signers])
 
-    def _rehearsed(self, command: CommandAnswer, gateway: Gateway) -> CommandAnswer:
-        kid = self.operators_kid(command.operator)
+    def _rehearsed(self, command: CommandAnswer, operator: Operator, gateway: Gateway) -> CommandAnswer:
+        kid = operator.signer.kid.decode()
         words = " ".join([command.verb, *(f"{name}={value}" for name, value in command.args.items())])
         people = "two people: its class is R3" if command.status == AWAITING else kid
         executor = _executor(gateway, command.equipment)
@@ -301,10 +304,6 @@ class Commands:
             reason=reason,
             state="nothing was sent; the verdict is the cabinet's",
         )
-
-    def operators_kid(self, name: str) -> str:
-        """The key an operator signs with."""
-        return next(each.signer.kid.decode() for each in self.operators.values() if each.name == name)
 
     async def _end(self, command: CommandAnswer, status: str, reason: str, state: str) -> CommandAnswer:
         ended = msgspec.structs.replace(command, status=status, reason=reason, state=state, ended_ms=self._unix_ms())
@@ -330,15 +329,10 @@ class Commands:
         except StoreError as error:
             raise AskError(503, f"{refusal}: {error}") from error
 
-    def _operator(self, name: str) -> Operator:
-        operator = self.operators.get(name)
-        if operator is None:
-            raise AskError(403, f"no key of an operator {name!r} is held here; there are {', '.join(self.operators)}")
-        return operator
-
     def _addressee(self, gateway_id: str, equipment: str) -> Gateway:
         if refusal := self.refusal():
             raise AskError(503, refusal)
+        self._operators.check_list()
         gateway = self._registry.gateways.get(gateway_id)
         if gateway is None:
             raise AskError(404, f"no gateway {gateway_id!r} was ever heard; GET /api/district lists them")

@@ -40,6 +40,7 @@ from fleet.keys_in_force import KeysInForce
 from fleet.leading import Leading
 from fleet.metrics import Metrics
 from fleet.notices import Notices
+from fleet.operators import Operators
 from fleet.registry import NEVER, UP, Gateway
 from fleet.term import Terms, raise_in
 from fleet.writer import Writer
@@ -99,9 +100,10 @@ class ControlRoom:
         )
         self.broadcast = Broadcast()
         self.notices = Notices(self.writer.transact, self.ingest, self.broadcast.event, self.leading)
+        self.operators = Operators(trust.operators, lambda: self.ring, unix_ms)
         self.commands = Commands(
             self.city,
-            trust.operators,
+            self.operators,
             self.registry,
             self.writer.transact,
             self.broadcast.command,

@@ -107,8 +107,7 @@ class DesiredStates:
         room = self._room
         if refusal := room.leading.refusal():
             raise AskError(503, refusal)
-        if request.operator not in room.commands.operators:
-            raise AskError(403, f"no key of an operator {request.operator!r} is held here")
+        room.operators.named(request.operator)
         known = room.registry.gateways.get(gateway)
         if known is None:
             raise AskError(404, f"no gateway {gateway!r} was ever heard; GET /api/gateways lists them")

@@ -19,8 +19,7 @@ STANDBY, LEADING = "standby", "leading"
 @post("/api/lead", summary="Take the lead, or give it up", tags=["Service"], status_code=200)
 async def lead(room: Room, data: JSONBody[LeadRequest]) -> LeadAnswer:
     """Recorded with operator and reason, in the events and in the log. ``GET /api/health`` says how it came out."""
-    if data.operator not in room.commands.operators:
-        raise AskError(403, f"no key of an operator {data.operator!r} is held here, so nobody knows who asks")
+    room.operators.named(data.operator)
     leading, wants = room.leading, data.action == "take"
     now = leading.role()
     if wants == now.is_leading:
