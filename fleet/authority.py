@@ -172,13 +172,30 @@ class Issuer:
 
 
 def prepare(
-    folder: Path, root_key: Path, now: datetime, passphrase: bytes | None, root_passphrase: bytes | None
-) -> Path:
+    folder: Path,
+    root_key: Path,
+    now: datetime,
+    passphrase: bytes | None,
+    root_passphrase: bytes | None,
+    *,
+    dry_run: bool = False,
+) -> list[Path]:
     """Make the next issuing authority known, before it certifies anybody: ca.pem and crl.pem name it from now on.
+
+    Args:
+        dry_run: check, and write nothing.
+
+    Returns:
+        what was or would be written.
 
     Raises:
         CertificateError: one waits already, or the root's key does not fit; nothing was changed.
     """
+    for name in (NEXT_KEY, NEXT):
+        if (folder / name).exists():
+            raise CertificateError(
+                f"{folder / name} exists already: an authority waits for ca switch; nothing was changed"
+            )
     root = Authority(read_certificates(folder / ROOT)[0], read_key(root_key, root_passphrase))
     if root.certificate.public_key() != root.key.public_key():
         raise CertificateError(f"{root_key} is not the key of {folder / ROOT}")
@@ -186,22 +203,39 @@ def prepare(
     organization = issuer.authority.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
     city = CityId(str(organization).removeprefix(pki.ORGANIZATION_PREFIX))
     following = pki.make_issuing(city, root, now, len(issuer.former) + 2)
+    lists = [*_read_lists(folder), pki.make_crl(following, [], 1, now)]
+    paths = [folder / name for name in (NEXT_KEY, NEXT, CRL, CHAIN)]
+    if dry_run:
+        return paths
     write_key(folder / NEXT_KEY, following.key, passphrase)
     write_new(folder / NEXT, pem(following.certificate))
-    lists = [*_read_lists(folder), pki.make_crl(following, [], 1, now)]
     replace(folder / CRL, b"".join(each.public_bytes(PEM) for each in lists), 0o644)
     replace(folder / CHAIN, issuer.chain + pem(following.certificate), 0o644)
-    return folder / NEXT
+    return paths
+
+
+def prepared(folder: Path, passphrase: bytes | None) -> x509.Certificate:
+    """The authority that `switch` would let certify.
+
+    Raises:
+        CertificateError: none was prepared, or its key is not there or does not open.
+    """
+    if not (folder / NEXT).exists():
+        raise CertificateError(f"{folder / NEXT}: no authority was prepared; armoire-fleet ca prepare does it")
+    certificate = read_certificates(folder / NEXT)[0]
+    place = NEXT_KEY if (folder / NEXT_KEY).exists() else ISSUING_KEY  # The latter of a switch that was cut.
+    if certificate.public_key() != read_key(folder / place, passphrase).public_key():
+        raise CertificateError(f"{folder}: {place} is not the key of {NEXT}; nothing was changed")
+    return certificate
 
 
 def switch(folder: Path, passphrase: bytes | None) -> Issuer:
     """Let the prepared authority certify from now on. What the former one certified stays good. May be called again.
 
     Raises:
-        CertificateError: none was prepared; nothing was changed.
+        CertificateError: none was prepared, or its key cannot be used; nothing was changed.
     """
-    if not (folder / NEXT).exists():
-        raise CertificateError(f"{folder / NEXT}: no authority was prepared; armoire-fleet ca prepare does it")
+    prepared(folder, passphrase)
     if (folder / NEXT_KEY).exists():
         issuer = read_issuer(folder, passphrase)
         stem = f"issuing-{len(issuer.former) + 1}"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from agent.model.identity import is_id
+from fleet.cli_document import print_json
 from fleet.errors import FleetError
 from fleet.page import (
     commands_page,
@@ -231,8 +231,7 @@ def _outcome(answer: Any, *, json: bool) -> int:
 
 def _show(answer: Any, page: Any, *, json: bool) -> int:
     if json:
-        print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
-        return 0
+        return print_json(answer)
     shown = page(answer)
     if isinstance(shown, str):
         print(shown)

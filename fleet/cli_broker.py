@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from agent.model.identity import is_id
 from fleet import authority, broker_config
 from fleet.broker_config import BrokerSettings
+from fleet.cli_document import print_json
 from fleet.errors import FolderError
 
 FAILED = 4
@@ -126,7 +126,7 @@ def check(
         trial = Check(city, brokers[0], issuer, Path(folder), second, reloading)
         findings = asyncio.run(trial.run())
     if json:
-        print(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        print_json(findings)
     for each in () if json else findings:
         word = {True: "holds", False: "BROKEN", None: "not tried"}[each.holds]
         print(f"{word:9}  {each.promise}{': ' if each.detail else ''}{each.detail}")

@@ -10,11 +10,13 @@ from cryptography import x509
 from cyclopts import App, Parameter
 
 from fleet import authority, pki
+from fleet.cli_document import print_json
 from fleet.errors import CertificateError
 
 FAILED = 4
 HOLD_S = 5.0
 Flag = Annotated[bool, Parameter(negative="")]
+Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 app = App(
     name="ca",
@@ -72,6 +74,7 @@ def broker(
     dir: Path,  # noqa: A002 - the option is called --dir
     out: Path,
     passphrase_file: Path | None = None,
+    dry_run: Flag = False,
 ) -> int:
     """Make a broker's key and certificate: broker.key, broker.pem, ca.pem and crl.pem.
 
@@ -81,12 +84,14 @@ def broker(
         Host name or address clients use; may be given several times.
     out
         Folder for the files; none may exist yet.
+    dry_run
+        Check, tell what would be written, and write nothing.
     """
     issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
     key = pki.new_key()
     certificate = pki.broker_certificate(name, host, key.public_key(), issuer.authority, pki.utc_now())
     crl = (dir / authority.CRL).read_bytes()
-    _hand_out(issuer, out, "broker", key, certificate, {"ca.pem": issuer.chain, "crl.pem": crl})
+    _hand_out(issuer, out, "broker", key, certificate, {"ca.pem": issuer.chain, "crl.pem": crl}, dry_run=dry_run)
     return 0
 
 
@@ -97,6 +102,7 @@ def fleet_manager(
     dir: Path,  # noqa: A002 - the option is called --dir
     out: Path,
     passphrase_file: Path | None = None,
+    dry_run: Flag = False,
 ) -> int:
     """Make a manager's key and certificate: fleet.key, fleet.pem and ca.pem.
 
@@ -106,11 +112,13 @@ def fleet_manager(
         The manager's id, as in ``serve --fleet``.
     out
         The tls folder of the manager; none of the files may exist yet.
+    dry_run
+        Check, tell what would be written, and write nothing.
     """
     issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
     key = pki.new_key()
     certificate = pki.manager_certificate(name, key.public_key(), issuer.authority, pki.utc_now())
-    _hand_out(issuer, out, "fleet", key, certificate, {"ca.pem": issuer.chain})
+    _hand_out(issuer, out, "fleet", key, certificate, {"ca.pem": issuer.chain}, dry_run=dry_run)
     return 0
 
 
@@ -139,6 +147,8 @@ def revoke(
         Command that brings the list at $ARMOIRE_CRL to all brokers and makes them read it again.
     hold
         Seconds to keep the place, 0..600. A gateway that was dropped tries again within a minute.
+    dry_run
+        Tell how many certificates would be revoked; change nothing, drop nobody.
     """
     from fleet.broker_client import run_reload  # These know MQTT, which the other commands do not need.
     from fleet.kick import kick
@@ -182,6 +192,7 @@ def prepare(
     root_key: Path,
     passphrase_file: Path | None = None,
     root_passphrase_file: Path | None = None,
+    dry_run: Flag = False,
 ) -> int:
     """Make the next issuing authority. It certifies nobody yet: first every broker must know it.
 
@@ -189,10 +200,16 @@ def prepare(
     ----------
     root_key
         The root's key, brought back for this.
+    dry_run
+        Check, tell what would be written, and write nothing.
     """
     phrase, of_root = authority.read_passphrase(passphrase_file), authority.read_passphrase(root_passphrase_file)
-    print(f"wrote {authority.prepare(dir, root_key, pki.utc_now(), phrase, of_root)}")
-    print(f"copy {dir / authority.CHAIN} and {dir / authority.CRL} to every broker and restart them, then: ca switch")
+    for path in authority.prepare(dir, root_key, pki.utc_now(), phrase, of_root, dry_run=dry_run):
+        print(f"{'would write' if dry_run else 'wrote'} {path}")
+    if not dry_run:
+        print(
+            f"copy {dir / authority.CHAIN} and {dir / authority.CRL} to every broker and restart them, then: ca switch"
+        )
     return 0
 
 
@@ -201,26 +218,51 @@ def switch(
     *,
     dir: Path,  # noqa: A002 - the option is called --dir
     passphrase_file: Path | None = None,
+    dry_run: Flag = False,
 ) -> int:
-    """Let the prepared authority certify from now on. Gateways are given it when they renew; the former stays good."""
+    """Let the prepared authority certify from now on. Gateways are given it when they renew; the former stays good.
+
+    Parameters
+    ----------
+    dry_run
+        Check that one was prepared and its key opens, and change nothing.
+    """
+    if dry_run:
+        name = authority.prepared(dir, authority.read_passphrase(passphrase_file)).subject.rfc4514_string()
+        print(f"{name} would certify from now on; nothing was changed")
+        return 0
     issuer = authority.switch(dir, authority.read_passphrase(passphrase_file))
     print(f"{issuer.authority.certificate.subject.rfc4514_string()} certifies from now on")
     return 0
 
 
-@app.command(name="list", help_epilogue="Example: armoire-fleet ca list --dir ca")
+@app.command(name="list", help_epilogue="Example: armoire-fleet ca list --dir ca --json")
 def list_(
     *,
     dir: Path,  # noqa: A002 - the option is called --dir
     passphrase_file: Path | None = None,
+    json: Json = False,
 ) -> int:
     """What was issued: whom to, until when, serial number, and whether it is revoked."""
     issuer = authority.read_issuer(dir, authority.read_passphrase(passphrase_file))
     revoked = issuer.revoked()
+    if json:
+        return print_json([_row(each, is_revoked=each.serial_number in revoked) for each in issuer.issued()])
     for each in issuer.issued():
         state = "revoked" if each.serial_number in revoked else f"until {each.not_valid_after_utc:%Y-%m-%d}"
         print(f"{pki.common_name(each):40}  {state:16}  {each.serial_number:x}")
     return 0
+
+
+def _row(certificate: x509.Certificate, *, is_revoked: bool) -> dict[str, object]:
+    return {
+        "name": pki.common_name(certificate),
+        "serial": f"{certificate.serial_number:x}",
+        "issuer": certificate.issuer.rfc4514_string(),
+        "not_before": certificate.not_valid_before_utc,
+        "not_after": certificate.not_valid_after_utc,
+        "is_revoked": is_revoked,
+    }
 
 
 def _hand_out(
@@ -230,11 +272,17 @@ def _hand_out(
     key: pki.PrivateKey,
     certificate: x509.Certificate,
     others: dict[str, bytes],
+    *,
+    dry_run: bool,
 ) -> None:
     names = [f"{stem}.key", f"{stem}.pem", *others]
     for name in names:
         if (out / name).exists():
             raise CertificateError(f"{out / name} exists already; nothing was written or certified")
+    if dry_run:
+        for name in names:
+            print(f"would write {out / name}")
+        return
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority.write_key(out / f"{stem}.key", key)
     authority.write_new(out / f"{stem}.pem", issuer.issue(certificate))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import App, Parameter
 
 from agent.model.identity import is_id
+from fleet.cli_document import print_json
 from fleet.page import clock, printable
 from fleet.remote import AnsweredError, Remote
 from fleet.words import read_arguments
@@ -28,7 +28,7 @@ def show(gateway: str = "", *, url: Url = URL, json: Json = False) -> int:
     path = f"/api/desired/{_checked(gateway)}" if gateway else "/api/desired"
     answer: Any = Remote(url).get(path)
     if json:
-        return _json(answer)
+        return print_json(answer)
     answers = [answer] if gateway else answer
     for each in answers:
         _print(each)
@@ -66,7 +66,7 @@ def set_(
     body = {"operator": operator, "settings": {equipment: read_arguments(settings)}, "dry_run": dry_run}
     answer: Any = Remote(url).post(f"/api/desired/{_checked(gateway)}", body)
     if json:
-        return _json(answer)
+        return print_json(answer)
     _print(answer)
     return 0
 
@@ -76,7 +76,7 @@ def history(gateway: str, *, limit: int = 20, url: Url = URL, json: Json = False
     """The generations of one gateway, newest last: who set what, and when."""
     answer: Any = Remote(url).get(f"/api/desired/{_checked(gateway)}/history", limit=limit)
     if json:
-        return _json(answer[::-1])
+        return print_json(answer[::-1])
     for each in answer[::-1]:
         print(f"generation {each['generation']}  {clock(each['t_ms'])}  {printable(each['operator'])}")
         for equipment, settings in each["settings"].items():
@@ -99,8 +99,3 @@ def _checked(gateway: str) -> str:
     if not is_id(gateway):
         raise AnsweredError(400, f"{gateway[:60]!r} is no gateway's id; armoire-fleet gateways lists them")
     return gateway
-
-
-def _json(answer: Any) -> int:
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
-    return 0

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import App, Parameter
 
+from fleet.cli_document import print_json
 from fleet.remote import Remote
 
 Url = Annotated[str, Parameter(env_var="ARMOIRE_FLEET_URL")]
@@ -31,7 +31,7 @@ def code(gateway: str, *, operator: str, serial: str = "", url: Url = URL, json:
     body = {"gateway": gateway, "operator": operator, "serial": serial}
     answer: Any = Remote(url).post("/api/enrolment/codes", body)
     if json:
-        return _json(answer)
+        return print_json(answer)
     until = datetime.fromtimestamp(answer["until_ms"] / 1000).astimezone()
     print(f"{answer['code']}\nfor {answer['gateway']}, once, until {until:%H:%M}")
     return 0
@@ -42,7 +42,7 @@ def list_(*, url: Url = URL, json: Json = False) -> int:
     """Requests, oldest first, with the six words to compare."""
     answer: Any = Remote(url).get("/api/enrolment")
     if json:
-        return _json(answer)
+        return print_json(answer)
     for each in answer:
         decided = f" by {each['by']}" if each["by"] else ""
         print(f"{each['id']}  {each['gateway']:20}  {each['state']}{decided}\n    {each['words']}")
@@ -81,13 +81,8 @@ def _decide(request: str, what: str, body: dict[str, object], url: str, *, json:
         return 2
     answer: Any = Remote(url).post(f"/api/enrolment/{request}/{what}", body)
     if json:
-        return _json(answer)
+        return print_json(answer)
     print(f"{answer['gateway']} is {answer['state']}")
     if what == "approve":
         print("What it says is believed once the officers have signed its keys: armoire-fleet keys draft")
-    return 0
-
-
-def _json(answer: Any) -> int:
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
     return 0

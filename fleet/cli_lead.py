@@ -4,9 +4,9 @@ import time
 from datetime import datetime
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import App, Parameter
 
+from fleet.cli_document import print_json
 from fleet.remote import Remote
 
 URL = "http://127.0.0.1:8080"
@@ -69,7 +69,7 @@ def status(*, url: Url = URL, json: Json = False) -> int:
     """How a manager is: whether it leads or stands by, since when, how far behind, and what is wrong."""
     answer: Any = Remote(url).get("/api/health")
     if json:
-        return _json(answer)
+        return print_json(answer)
     since = datetime.fromtimestamp(answer["since_ms"] / 1000).astimezone()
     print(f"{answer['fleet']}: {answer['role']} since {since:%Y-%m-%d %H:%M:%S}, {_led(answer)}")
     print(f"{answer['gateways_up']} gateways up, {answer['gateways_lost']} lost; {_behind(answer)}")
@@ -102,7 +102,7 @@ def _ask(
         "/api/lead", {"action": action, "operator": operator, "reason": reason, "dry_run": dry_run}
     )
     if dry_run:
-        return _json(answer) if json else _say(answer["text"])
+        return print_json(answer) if json else _say(answer["text"])
     end_s = time.monotonic() + min(60.0, max(0.0, wait_s))
     while True:  # Until it is so, or time is over.
         now: Any = remote.get("/api/health")
@@ -111,17 +111,12 @@ def _ask(
             break
         time.sleep(STEP_S)
     if json:
-        _json(now)
+        print_json(now)
     else:
         _say(f"{now['fleet']} {'leads' if now['role'] == 'leading' else 'stands by'}: {_led(now)}")
         if not is_done:
             _say(f"not what was asked for, after {wait_s:g} s. {answer['text']}")
     return 0 if is_done else FAILED
-
-
-def _json(answer: Any) -> int:
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
-    return 0
 
 
 def _say(text: str) -> int:

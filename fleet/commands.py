@@ -1,8 +1,8 @@
 """Commands: signed here, judged in the cabinet.
 
 The manager refuses only what it cannot address: an unknown gateway or equipment, a gateway that is not connected, an
-operator whose key is not held here or not believed any more. It does not judge verbs or arguments; the cabinet does, and its rule is shown. Nothing is ever queued for a
-gateway that is away: what was meant for a minute ago is a hazard.
+operator whose key is not held here or not believed any more. It does not judge verbs or arguments; the cabinet does, and its
+rule is shown. Nothing is ever queued for a gateway that is away: what was meant for a minute ago is a hazard.
 
     awaiting-approval -> sent -> done | refused | expired | failed | unknown
                       -> expired (nobody approved), refused (gateway gone)

@@ -139,10 +139,10 @@ def draft_roots(ring: KeyRing, roots: Roots, officers: Sequence[Anchor], thresho
     return handover
 
 
-def changes(ring: KeyRing, drafted: KeyList) -> Changes:
-    """What an officer has to look at before signing."""
+def changes(ring: KeyRing, following: Iterable[KeyEntry]) -> Changes:
+    """What an officer has to look at before signing: the keys of the next list beside those of the list in force."""
     old = {entry.kid: entry for entry in ring.entries()}
-    new = {entry.kid: entry for entry in drafted.keys}
+    new = {entry.kid: entry for entry in following}
     return Changes(
         tuple(entry for kid, entry in new.items() if kid not in old),
         tuple(entry for kid, entry in old.items() if kid not in new),
@@ -172,7 +172,7 @@ def sign(data: bytes, officer: Signer, roots: Roots) -> bytes:
     Raises:
         FolderError: the key is no officer's.
     """
-    _check_officer(officer, roots.anchors)
+    check_officer(officer, roots)
     return envelope.join_set([officer.seal(data, key_list_topic(roots.city))])
 
 
@@ -182,17 +182,24 @@ def sign_roots(handover: Handover, officer: Signer, roots: Roots) -> bytes:
     Raises:
         FolderError: the key is neither's.
     """
-    _check_officer(officer, (*roots.anchors, *roots_of(handover).anchors))
+    check_officer(officer, roots, handover)
     return envelope.join_set([officer.seal(encode(handover), roots_topic(roots.city))])
 
 
 def publish(
-    signatures: Sequence[bytes], handed_over: Sequence[bytes], roots: Roots, ring: KeyRing, folder: Path
+    signatures: Sequence[bytes],
+    handed_over: Sequence[bytes],
+    roots: Roots,
+    ring: KeyRing,
+    folder: Path,
+    *,
+    dry_run: bool = False,
 ) -> KeyRing:
     """Join the officers' signatures, and put the list in force.
 
     Args:
         handed_over: signatures of a handover that comes with this list; none if the officers' keys stay.
+        dry_run: check everything, and leave the list in force.
 
     Raises:
         FolderError: too few, of different drafts, or not newer than the list in force, which stays.
@@ -207,7 +214,8 @@ def publish(
             raise FolderError(f"not published: key list {ring.version} is in force already")
     except (WireError, TrustError) as error:
         raise FolderError(f"not published: {error}") from error
-    authority.replace(folder / KEYS_FILE, sealed, 0o644)
+    if not dry_run:
+        authority.replace(folder / KEYS_FILE, sealed, 0o644)
     return newer
 
 
@@ -215,7 +223,13 @@ def _joined(signatures: Sequence[bytes]) -> Signed:
     return signed_of([each for one in signatures for each in envelope.split_set(one)])
 
 
-def _check_officer(officer: Signer, anchors: Sequence[Anchor]) -> None:
+def check_officer(officer: Signer, roots: Roots, handover: Handover | None = None) -> None:
+    """Refuse a key that is no officer's, neither of those in office nor of those a handover names.
+
+    Raises:
+        FolderError: it is not.
+    """
+    anchors = roots.anchors if handover is None else (*roots.anchors, *roots_of(handover).anchors)
     if officer.kid not in {anchor.kid for anchor in anchors if anchor.public_key == officer.public_key}:
         raise FolderError(f"{officer.kid.decode()} is no officer's key in this city's roots")
 

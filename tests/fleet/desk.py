@@ -52,3 +52,11 @@ class OfficersDesk:
     def publish(self, *options: str | Path) -> None:
         """Draft, sign by enough officers, and put in force."""
         self.run("publish", *self.sign(self.draft(*options), self.officer(1), self.officer(2)), "--trust", self.trust)
+
+
+def public_of(desk: OfficersDesk, n: int) -> Path:
+    """The public half of a demonstration officer's key, as `keys new` would have left it."""
+    text = (desk.trust / "roots.toml").read_text()
+    file = desk.folder / f"root-{n}.pub"
+    file.write_text("[[anchor]]" + text.split("[[anchor]]")[n])
+    return file

@@ -10,7 +10,7 @@ from agent.wire.errors import KeyListError, UnknownKeyError
 from agent.wire.keyfile import KeyFileError, read_signer
 from agent.wire.roots import read_roots
 from agent.wire.topics import down
-from tests.fleet.desk import CITY, GATEWAY, OfficersDesk
+from tests.fleet.desk import CITY, GATEWAY, OfficersDesk, public_of
 from tests.fleet.standin import unix_ms
 
 DAY_MS = 86_400_000
@@ -19,14 +19,6 @@ DAY_MS = 86_400_000
 @pytest.fixture
 def desk(tmp_path: Path) -> OfficersDesk:
     return OfficersDesk(tmp_path)
-
-
-def public_of(desk: OfficersDesk, n: int) -> Path:
-    """The public half of a demonstration officer's key, as `keys new` would have left it."""
-    text = (desk.trust / "roots.toml").read_text()
-    file = desk.folder / f"root-{n}.pub"
-    file.write_text("[[anchor]]" + text.split("[[anchor]]")[n])
-    return file
 
 
 def test_a_directors_key_is_replaced_with_both_good_until_the_old_one_ends(desk: OfficersDesk) -> None:
