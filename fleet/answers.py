@@ -212,6 +212,7 @@ class ApprovalRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Approve a waiting command as a second person."""
 
     operator: Operator
+    dry_run: Annotated[bool, Meta(description="Send nothing; show what would be signed")] = False
     wait_s: WaitS = WAIT_S
 
 

@@ -137,7 +137,8 @@ async def approve(
     data: JSONBody[ApprovalRequest],
 ) -> CommandAnswer:
     """Sign the waiting command too, send it, and wait up to ``wait_s`` for the outcome."""
-    return await room.commands.wait(await room.commands.approve(command_id, data.operator), data.wait_s)
+    approved = await room.commands.approve(command_id, data.operator, dry_run=data.dry_run)
+    return await room.commands.wait(approved, data.wait_s)
 
 
 @get("/api/operators", summary="Who may act", tags=["Commands"])

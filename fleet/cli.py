@@ -190,11 +190,27 @@ def send(
 
 
 @app.command(help_epilogue="Example: armoire-fleet approve 5f0c1de2a9b84c7d61e02f3a --operator bruno")
-def approve(command_id: str, *, operator: str, wait_s: float = 5.0, url: Url = URL, json: Json = False) -> int:
-    """Approve a waiting command as a second person, and say how it ended."""
+def approve(
+    command_id: str,
+    *,
+    operator: str,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    wait_s: float = 5.0,
+    url: Url = URL,
+    json: Json = False,
+) -> int:
+    """Approve a waiting command as a second person, and say how it ended.
+
+    Parameters
+    ----------
+    dry_run
+        Check, show what would be signed, and let it go on waiting.
+    wait_s
+        How long to wait for the outcome, 0..60.
+    """
     if not (command_id.isascii() and command_id.isalnum()):
         return _say(f"{command_id!r} is no command id", USAGE)
-    body = {"operator": operator, "wait_s": wait_s}
+    body = {"operator": operator, "dry_run": dry_run, "wait_s": wait_s}
     return _outcome(Remote(url).post(f"/api/commands/{command_id}/approve", body), json=json)
 
 

@@ -10,6 +10,7 @@ from fleet.remote import Remote
 
 Url = Annotated[str, Parameter(env_var="ARMOIRE_FLEET_URL")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+DryRun = Annotated[bool, Parameter(negative="")]
 URL = "http://127.0.0.1:8080"
 
 app = App(
@@ -20,18 +21,25 @@ app = App(
 
 
 @app.command(help_epilogue="Example: armoire-fleet enrolment code gw-darcy --operator alice")
-def code(gateway: str, *, operator: str, serial: str = "", url: Url = URL, json: Json = False) -> int:
+def code(
+    gateway: str, *, operator: str, serial: str = "", dry_run: DryRun = False, url: Url = URL, json: Json = False
+) -> int:
     """Make the one-time code for one cabinet, good for an hour. Tell it to the technician there, not by mail.
 
     Parameters
     ----------
     serial
         Serial number of the only device that may use it.
+    dry_run
+        Check, and make no code; an earlier one stays good.
     """
-    body = {"gateway": gateway, "operator": operator, "serial": serial}
+    body = {"gateway": gateway, "operator": operator, "serial": serial, "dry_run": dry_run}
     answer: Any = Remote(url).post("/api/enrolment/codes", body)
     if json:
         return print_json(answer)
+    if dry_run:
+        print(f"a code for {answer['gateway']} would be made; nothing was changed")
+        return 0
     until = datetime.fromtimestamp(answer["until_ms"] / 1000).astimezone()
     print(f"{answer['code']}\nfor {answer['gateway']}, once, until {until:%H:%M}")
     return 0
@@ -56,7 +64,9 @@ def list_(*, url: Url = URL, json: Json = False) -> int:
 @app.command(
     help_epilogue='Example: armoire-fleet enrolment approve 5f0c1de2a9b84c7d61e02f3a5f0c1de2 --words "lusab babad gutih tugad mudof sakat" --operator alice'
 )
-def approve(request: str, *, words: str, operator: str, url: Url = URL, json: Json = False) -> int:
+def approve(
+    request: str, *, words: str, operator: str, dry_run: DryRun = False, url: Url = URL, json: Json = False
+) -> int:
     """Certify a gateway. Its earlier certificates are revoked.
 
     Parameters
@@ -65,14 +75,23 @@ def approve(request: str, *, words: str, operator: str, url: Url = URL, json: Js
         Its id, as `list` shows it.
     words
         The six words as the technician reads them at the cabinet. Do not copy them from the list.
+    dry_run
+        Compare the words and try the authority; certify and revoke nothing.
     """
-    return _decide(request, "approve", {"operator": operator, "words": words}, url, json=json)
+    body = {"operator": operator, "words": words, "dry_run": dry_run}
+    return _decide(request, "approve", body, url, json=json)
 
 
 @app.command(help_epilogue="Example: armoire-fleet enrolment refuse 5f0c1de2a9b84c7d61e02f3a5f0c1de2 --operator alice")
-def refuse(request: str, *, operator: str, url: Url = URL, json: Json = False) -> int:
-    """Turn a request down; its code is used up."""
-    return _decide(request, "refuse", {"operator": operator}, url, json=json)
+def refuse(request: str, *, operator: str, dry_run: DryRun = False, url: Url = URL, json: Json = False) -> int:
+    """Turn a request down; its code is used up.
+
+    Parameters
+    ----------
+    dry_run
+        Say whether it could be refused, and decide nothing.
+    """
+    return _decide(request, "refuse", {"operator": operator, "dry_run": dry_run}, url, json=json)
 
 
 def _decide(request: str, what: str, body: dict[str, object], url: str, *, json: bool) -> int:
@@ -82,6 +101,9 @@ def _decide(request: str, what: str, body: dict[str, object], url: str, *, json:
     answer: Any = Remote(url).post(f"/api/enrolment/{request}/{what}", body)
     if json:
         return print_json(answer)
+    if answer["is_dry_run"]:
+        print(f"{answer['gateway']} would be {answer['state']}; nothing was decided")
+        return 0
     print(f"{answer['gateway']} is {answer['state']}")
     if what == "approve":
         print("What it says is believed once the officers have signed its keys: armoire-fleet keys draft")

@@ -143,7 +143,8 @@ class Commands:
             expect=expectation.in_full(request.expect, request.equipment),
         )
         if request.dry_run:
-            return self._rehearsed(command, operator, gateway)
+            people = "two people: its class is R3" if command.status == AWAITING else operator.signer.kid.decode()
+            return self._rehearsed(command, people, gateway)
         if command.status == AWAITING:
             command = msgspec.structs.replace(
                 command,
@@ -162,8 +163,8 @@ class Commands:
             return command
         return await self._send(command, (operator,), is_new=True)
 
-    async def approve(self, command_id: str, name: str) -> CommandAnswer:
-        """Sign a waiting command as a second person and send it.
+    async def approve(self, command_id: str, name: str, *, dry_run: bool = False) -> CommandAnswer:
+        """Sign a waiting command as a second person and send it; in a dry run, say what would be signed.
 
         Raises:
             AskError: there is no such command, it does not wait, or the approver is its issuer.
@@ -177,7 +178,11 @@ class Commands:
         issuer = self._operators.of_subject(command.operator)
         if issuer is None:
             raise AskError(409, f"the key of {command.operator} is no longer here: ask for the command again")
-        self._addressee(command.gateway, command.equipment)
+        gateway = self._addressee(command.gateway, command.equipment)
+        if dry_run:
+            self._operators.check(issuer)
+            people = " and ".join(each.signer.kid.decode() for each in (issuer, approver))
+            return self._rehearsed(command, people, gateway)
         now_ms = self._unix_ms()
         approved = msgspec.structs.replace(
             command, status=SENT, reason="", approvers=[approver.name], not_after_ms=now_ms + LIFETIME_MS
@@ -289,10 +294,8 @@ class Commands:
         payload = encode(message)
         return envelope.join_set([each.signer.seal(payload, topic) for each in signers])
 
-    def _rehearsed(self, command: CommandAnswer, operator: Operator, gateway: Gateway) -> CommandAnswer:
-        kid = operator.signer.kid.decode()
+    def _rehearsed(self, command: CommandAnswer, people: str, gateway: Gateway) -> CommandAnswer:
         words = " ".join([command.verb, *(f"{name}={value}" for name, value in command.args.items())])
-        people = "two people: its class is R3" if command.status == AWAITING else kid
         executor = _executor(gateway, command.equipment)
         reason = f"would be signed by {people}, for the {executor} of {gateway.id}: {command.equipment} {words}"
         if command.expect is not None:

@@ -106,11 +106,12 @@ class Enrolments:
         for each in (self._codes, self._requests):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def make_code(self, gateway: str, operator: str, serial: str = "") -> Code:
+    def make_code(self, gateway: str, operator: str, serial: str = "", *, dry_run: bool = False) -> Code:
         """Make the code a technician needs at one cabinet; an older one of that cabinet ends.
 
         Args:
             serial: of the only device that may use it; empty for any.
+            dry_run: make none that works, and leave the older one.
 
         Raises:
             AskError: no gateway's id.
@@ -118,8 +119,9 @@ class Enrolments:
         if not is_id(gateway) or gateway == "fleet" or gateway in CHECK_GATEWAYS:
             raise AskError(400, f"{gateway[:60]!r} cannot be a gateway: ids are 1..40 characters a-z, 0-9 and -")
         code = Code(gateway, secrets.token_bytes(CODE_BYTES), operator, self._unix_ms() + CODE_LIFE_MS, serial=serial)
-        with self._lock:
-            self._write(self._codes / f"{gateway}.json", code)
+        if not dry_run:
+            with self._lock:
+                self._write(self._codes / f"{gateway}.json", code)
         return code
 
     def all(self) -> list[Request]:
@@ -161,11 +163,12 @@ class Enrolments:
             self._write(self._codes / f"{gateway}.json", used)
             return taken
 
-    def decide(self, request_id: str, operator: str, words: str, *, approve: bool) -> Request:
+    def decide(self, request_id: str, operator: str, words: str, *, approve: bool, dry_run: bool = False) -> Request:
         """Approve or refuse a waiting request.
 
         Args:
             words: the six words as the technician read them out; needed to approve.
+            dry_run: check everything, and decide nothing.
 
         Raises:
             AskError: unknown (404), decided already (409), other words (403), or the authority cannot be used (503).
@@ -180,7 +183,8 @@ class Enrolments:
             if approve:
                 if words.lower().split() != request.words.split():
                     raise AskError(403, "these are not the words of this request: do not approve it, call the cabinet")
-                certificate = self._certify(pki.read_request(request.csr), request.gateway, is_new=True)
+                asked = pki.read_request(request.csr)
+                certificate = self._certify(asked, request.gateway, is_new=True, dry_run=dry_run)
             decided = msgspec.structs.replace(
                 request,
                 state="approved" if approve else "refused",
@@ -188,7 +192,8 @@ class Enrolments:
                 decided_ms=self._unix_ms(),
                 certificate=certificate,
             )
-            self._write(self._requests / f"{request_id}.json", decided)
+            if not dry_run:
+                self._write(self._requests / f"{request_id}.json", decided)
             return decided
 
     def papers(self, request_id: str) -> tuple[bytes, str]:
@@ -266,7 +271,9 @@ class Enrolments:
         """Root and issuing authority."""
         return x509.load_pem_x509_certificates(self._open().chain)
 
-    def _certify(self, request: x509.CertificateSigningRequest, gateway: str, *, is_new: bool) -> str:
+    def _certify(
+        self, request: x509.CertificateSigningRequest, gateway: str, *, is_new: bool, dry_run: bool = False
+    ) -> str:
         issuer = self._open()
         now = datetime.fromtimestamp(self._unix_ms() // 1000, UTC)
         try:
@@ -278,7 +285,10 @@ class Enrolments:
                 since = now - timedelta(days=1) - pki.BACKDATED
                 if sum(each.not_valid_before_utc > since for each in earlier) >= RENEWALS_PER_DAY_MAX:
                     raise AskError(429, f"{gateway} has had {RENEWALS_PER_DAY_MAX} certificates within a day")
-            certificate = issuer.issue(pki.gateway_certificate(request, gateway, issuer.authority, now)).decode()
+            made = pki.gateway_certificate(request, gateway, issuer.authority, now)
+            if dry_run:
+                return ""
+            certificate = issuer.issue(made).decode()
             if is_new and earlier:  # A replaced gateway's card must not hang on to the broker.
                 issuer.revoke([each.serial_number for each in earlier], now)
         except CertificateError as error:

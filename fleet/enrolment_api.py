@@ -38,14 +38,16 @@ class CodeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Texts
     operator: Texts
     serial: Annotated[str, msgspec.Meta(max_length=SERIAL_LENGTH_MAX)] = ""
+    dry_run: bool = False
 
 
 class CodeAnswer(msgspec.Struct, frozen=True):
-    """A one-time code, shown once."""
+    """A one-time code, shown once; of a dry run it is empty."""
 
     gateway: str
     code: str
     until_ms: int
+    is_dry_run: bool = False
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,10 +55,11 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     operator: Texts
     words: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    dry_run: bool = False
 
 
 class RequestAnswer(msgspec.Struct, frozen=True):
-    """A gateway that wants to join."""
+    """A gateway that wants to join; of a dry run as it would be."""
 
     id: str
     gateway: str
@@ -67,6 +70,7 @@ class RequestAnswer(msgspec.Struct, frozen=True):
     by: str
     decided_ms: int
     serial: str = ""
+    is_dry_run: bool = False
 
 
 @post("/.well-known/est/simpleenroll", summary="Ask to join", tags=["Enrolment"], status_code=200, sync_to_thread=True)
@@ -122,7 +126,9 @@ def enrolments(joining: Joining) -> list[RequestAnswer]:
 def make_code(joining: Joining, room: Room, data: JSONBody[CodeRequest]) -> CodeAnswer:
     """For one cabinet, for an hour, for one request. Tell it to the technician by another way."""
     room.operators.named(data.operator)
-    code = _open(joining).make_code(data.gateway, data.operator, data.serial)
+    code = _open(joining).make_code(data.gateway, data.operator, data.serial, dry_run=data.dry_run)
+    if data.dry_run:
+        return CodeAnswer(code.gateway, "", code.until_ms, is_dry_run=True)
     structlog.get_logger("enrolment").info("code.made", gateway=code.gateway, by=data.operator)
     return CodeAnswer(code.gateway, enrolment.show_code(code.secret), code.until_ms)
 
@@ -156,7 +162,9 @@ def _decide(
     joining: Enrolments | None, room: ControlRoom, request_id: str, data: DecisionRequest, *, approve: bool
 ) -> RequestAnswer:
     room.operators.named(data.operator)
-    decided = _open(joining).decide(request_id, data.operator, data.words, approve=approve)
+    decided = _open(joining).decide(request_id, data.operator, data.words, approve=approve, dry_run=data.dry_run)
+    if data.dry_run:
+        return msgspec.structs.replace(_answer(decided), is_dry_run=True)
     log = structlog.get_logger("enrolment")
     log.info("request.decided", state=decided.state, gateway=decided.gateway, by=decided.by, words=decided.words)
     return _answer(decided)

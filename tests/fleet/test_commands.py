@@ -94,6 +94,22 @@ async def test_flash_waits_for_a_second_person_and_carries_both_signatures(
     assert len(gateway.commands) == 1
 
 
+async def test_an_approval_is_tried_without_sending_what_goes_on_waiting(
+    manager: Running, standin: Callable[..., StandIn]
+) -> None:
+    async with manager.live(standin()).connected() as gateway:
+        await known(manager)
+        waiting = (await ask(manager, "flash", "junction-1", args={"lease_s": 300})).json()
+        path = f"/api/commands/{waiting['command_id']}/approve"
+        own = await manager.http.post(path, json={"operator": "alice", "dry_run": True})
+        tried = (await manager.http.post(path, json={"operator": "bruno", "dry_run": True})).json()
+        assert not gateway.commands
+        done = (await manager.http.post(path, json={"operator": "bruno"})).json()
+    assert own.status_code == 409
+    assert (tried["status"], tried["reason"].split(",")[0]) == ("dry-run", "would be signed by alice/1 and bruno/1")
+    assert done["status"] == "done"
+
+
 async def test_two_approvals_at_once_send_one_command(manager: Running, standin: Callable[..., StandIn]) -> None:
     async with manager.live(standin()).connected() as gateway:
         await known(manager)

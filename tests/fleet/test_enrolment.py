@@ -303,3 +303,21 @@ async def test_the_authoritys_certificates_come_in_the_shape_of_rfc_7030(city: C
 async def test_without_an_authority_nobody_joins(manager: Running) -> None:
     answer = await manager.http.get("/api/enrolment")
     assert (answer.status_code, "serve --ca" in answer.text) == (503, True)
+
+
+async def test_codes_and_decisions_are_tried_without_making_deciding_or_certifying_anything(city: City) -> None:
+    code = await city.code()
+    told = await city.fleet("enrolment", "code", GATEWAY, "--operator", "alice", "--dry-run")
+    assert told == (0, f"a code for {GATEWAY} would be made; nothing was changed\n")
+    assert (await city.fleet("enrolment", "code", "No/Id", "--operator", "alice", "--dry-run"))[0] == 2
+    assert (await city.ask(code))[0] == REFUSED  # It waits: the first code is still the one.
+    newest = await city.newest()
+    decide = ("--operator", "alice", "--dry-run")
+    wrong = await city.fleet("enrolment", "approve", newest["id"], "--words", "six other words", *decide)
+    assert (wrong[0], "not the words of this request" in wrong[1]) == (REFUSED, True)
+    tried = await city.fleet("enrolment", "approve", newest["id"], "--words", newest["words"], *decide)
+    assert tried == (0, f"{GATEWAY} would be approved; nothing was decided\n")
+    assert "would be refused" in (await city.fleet("enrolment", "refuse", newest["id"], *decide))[1]
+    assert await city.newest() == newest
+    assert not list((city.ca / authority.ISSUED).iterdir())
+    assert (await city.approve())[0] == 0
