@@ -13,7 +13,7 @@ PERIOD_S = 0.5
 
 
 class PresenceWatch:
-    """Keeps the newest reading; without one, nobody is there, and the cabinet counts as tagged out."""
+    """Keeps the newest reading; without one, nobody is there, the cabinet counts as tagged out, and a turned key stays so."""
 
     def __init__(self, inputs: PresenceInputs, unit: ModbusUnit, surroundings: Surroundings, records: Records) -> None:
         self._inputs = inputs
@@ -31,17 +31,19 @@ class PresenceWatch:
             await asyncio.sleep(PERIOD_S)
 
     async def read(self) -> None:
-        """Read once. Silence or nonsense means nobody is known to be there, and no tag is known to be off."""
+        """Read once. Silence or nonsense means nobody is known to be there, no tag to be off, and no key to be turned back."""
         try:
             reading = await self._unit.read()
         except DriverError:
             self._surroundings.see(None)
+            self._surroundings.see_key(None)
             return
         door, key = (reading.values.get(name) for name in (self._inputs.door_open, self._inputs.local_key))
         if isinstance(door, bool) and isinstance(key, bool):
             self._surroundings.see(Presence(reading.at_ms, door, key))
         else:
             self._surroundings.see(None)
+        self._surroundings.see_key(key if isinstance(key, bool) else None)
         tagged = reading.values.get(self._inputs.tag_out)
         if isinstance(tagged, bool):
             self._surroundings.see_tag(tagged, reading.at_ms)

@@ -34,7 +34,8 @@ class Surroundings:
         self.started_ms = clock.now_ms()
         self.presence: Presence | None = None
         self.uncommissioned = ""
-        self._key_turned_at_ms: int | None = None
+        self._is_key_turned = False
+        self._is_key_read = False
         self._has_tag_switch = False
         self._untagged_at_ms: int | None = None
         self.spent: Spent = ()
@@ -61,8 +62,12 @@ class Surroundings:
     def see(self, presence: Presence | None) -> None:
         """Take a reading of door and key; None if they could not be read."""
         self.presence = presence
-        if presence is not None:
-            self._key_turned_at_ms = presence.at_ms if presence.local_key else None
+
+    def see_key(self, is_turned: bool | None) -> None:
+        """Take a reading of the local key; None if it could not be read: whoever turned it still has their hands in there."""
+        self._is_key_read = is_turned is not None
+        if is_turned is not None:
+            self._is_key_turned = is_turned
 
     def expect_tag(self) -> None:
         """This cabinet has a tag-out switch: it counts as locked until it is read as free, and when it falls silent."""
@@ -110,11 +115,14 @@ class Surroundings:
             cause = f"site not commissioned: {self.uncommissioned}"
             yield ModeEntry(Mode.HELD, cause, "armoire commission sign, then restart", "SR-30")
         now_ms = self._clock.now_ms()
-        untagged_at_ms, turned_at_ms = self._untagged_at_ms, self._key_turned_at_ms
+        untagged_at_ms = self._untagged_at_ms
         if self._has_tag_switch and (untagged_at_ms is None or now_ms - untagged_at_ms > PRESENCE_AGE_MS_MAX):
             cause = "the cabinet is tagged out, or its tag-out switch cannot be read"
             yield ModeEntry(Mode.LOCAL, cause, "taking the lock out of the tag-out switch")
-        if turned_at_ms is not None and now_ms - turned_at_ms <= PRESENCE_AGE_MS_MAX:
-            yield ModeEntry(Mode.LOCAL, "the local key is turned at the cabinet", "turning the key back")
+        if self._is_key_turned:
+            cause = "the local key is turned at the cabinet"
+            if not self._is_key_read:
+                cause = "the local key was turned at the cabinet when it could last be read"
+            yield ModeEntry(Mode.LOCAL, cause, "turning the key back")
         if self.fleet == "silent":
             yield ModeEntry(Mode.AUTONOMOUS, "SR-11: the fleet is silent", "the fleet's next signed state")

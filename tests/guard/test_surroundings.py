@@ -32,15 +32,31 @@ async def test_sr_29_while_the_local_key_is_turned_only_a_technician_takes_hold_
         assert (await rig.view(J)).mode == "supervised"
 
 
-async def test_sr_29_one_lost_reading_of_the_key_does_not_end_local() -> None:
+async def test_sr_29_a_turned_key_stays_turned_until_it_is_read_as_turned_back() -> None:
     async with junction_rig() as rig:
+        await rig.hear_fleet()
         rig.cabinet.set(local_key=True)
         await rig.run(1)
-        rig.cabinet.fault("exception")
+        rig.cabinet.fault("exception")  # Whoever works there unplugs the input module.
+        await rig.rest(60)
+        view = await rig.view(J)
+        cause = "the local key was turned at the cabinet when it could last be read"
+        assert (view.mode, view.mode_cause, view.cleared_by) == ("local", cause, "turning the key back")
+        assert (await rig.ask(rig.people.alice, J, "select-plan", PLAN_2)).rule == "SR-29"
+        rig.cabinet.fault("exception", on=False)
         await rig.run(1)
-        assert (await rig.view(J)).mode == "local"
-        await rig.run(3)
-        assert (await rig.view(J)).mode == "supervised"  # It is not known any more.
+        assert (await rig.view(J)).mode_cause == "the local key is turned at the cabinet"
+        rig.cabinet.set(local_key=False)
+        await rig.run(1)
+        assert (await rig.view(J)).mode == "supervised"
+
+
+async def test_sr_29_a_key_that_was_never_read_as_turned_counts_as_not_turned() -> None:
+    async with junction_rig() as rig:
+        rig.cabinet.set(local_key=True)
+        rig.cabinet.fault("exception")
+        await rig.run(5)
+        assert (await rig.view(J)).mode == "supervised"
 
 
 def with_tag_switch(site: Path) -> None:
