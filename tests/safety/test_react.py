@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model.command import LOCAL_PLAN, ReleaseJunction, RequestFlash
+from agent.model.command import LOCAL_PLAN, LowerBollard, ReleaseJunction, RequestFlash
 from agent.model.equipment import Kind
 from agent.safety.latch import Latch
 from agent.safety.mode import Mode, ModeEntry
@@ -17,6 +17,7 @@ from tests.safety.facts import LATCH, NOW_MS, UNIX_MS, B, J
 ALARM = Trip("SR-19", J, "odd", (), Response.ALARM)
 FIRST = Trip("SR-02", J, "1 and 2", (), Response.RELEASE_AND_LATCH)
 CONFIRMED = Trip("SR-02", J, "1 and 2 again", (), Response.FLASH)
+RISES = Trip("SR-20", B, "it rises under a vehicle", (), Response.LOWER, Kind.BOLLARD)
 BOLLARDS = Trip("SR-24", B, "green while up", (), Response.RELEASE_AND_LATCH, Kind.BOLLARD)
 
 
@@ -80,6 +81,18 @@ def test_sr_13_a_later_trip_keeps_the_first_cause() -> None:
 def test_sr_24_a_bollard_latches_and_has_nothing_to_release() -> None:
     reaction = answer(BOLLARDS)
     assert reaction == Reaction(None, Latch(B, "SR-24", "green while up", UNIX_MS, flash_requested=False), None, True)
+
+
+def test_sr_20_a_bollard_that_rises_wrongly_latches_and_is_asked_to_lower_whatever_was_latched_before() -> None:
+    first = answer(RISES)
+    assert first.lower is not None
+    assert (first.lower.command, first.lower.at_ms) == (LowerBollard(B, LOCAL_PLAN), NOW_MS)
+    latch = Latch(B, "SR-20", "it rises under a vehicle", UNIX_MS, flash_requested=False)
+    assert first == Reaction(None, latch, None, alarm=True, lower=first.lower)
+    again = answer(RISES, latch=latch)
+    assert again.lower is not None
+    assert again.lower.command == LowerBollard(B, LOCAL_PLAN)
+    assert again == Reaction(alarm=True, lower=again.lower)
 
 
 @given(
