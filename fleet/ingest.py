@@ -191,7 +191,10 @@ class Ingest:
         if batch.points:
             values = unpacking.samples(batch, known, number, self.standing, self._rows)
             self._changes.append(changes.Sampled(batch.gateway, values))
-        self._changes += unpacking.events(batch, known, number, self.standing, self._rows, now_ms)
+        told, marks = unpacking.events(batch, known, number, self.standing, self._rows, now_ms)
+        self._changes += told
+        if marks:
+            self._count(batch.gateway, "mark", f"{batch.stream}: more marks of the time than are kept", now_ms, marks)
         if received.is_new_epoch:
             text = f"stream {batch.stream} begins epoch {batch.epoch}: its journal was lost, restored or forked"
             self._happened(batch.gateway, "stream.epoch", text, now_ms)
@@ -346,11 +349,11 @@ class Ingest:
             row = (topic.gateway, key, topic.message_class, now_ms, event_rows.clean(str(error)), data)
             self._rows.quarantine.append(row)
 
-    def _count(self, gateway: str, reason: str, text: str, now_ms: int) -> int:
-        """Count one rejection; return how many there are by now."""
+    def _count(self, gateway: str, reason: str, text: str, now_ms: int, times: int = 1) -> int:
+        """Count one rejection or more; return how many there are by now."""
         key = (gateway, reason)
-        count = self.standing.rejections[key] = self.standing.rejections.get(key, 0) + 1
-        self._rejected[key] = self._rejected.get(key, 0) + 1
+        count = self.standing.rejections[key] = self.standing.rejections.get(key, 0) + times
+        self._rejected[key] = self._rejected.get(key, 0) + times
         self._rows.rejections[key] = (gateway, reason, count, now_ms, event_rows.clean(text)[:500])
         return count
 

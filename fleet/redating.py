@@ -4,10 +4,11 @@ The envelope stays as it was signed. What is derived from it (rows of samples an
 time it was made, and ``undated`` keeps by how much, by which clock and how exactly.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 
 from agent.wire.messages import Batch, Value
 from agent.wire.redating import Mark, is_redatable, mark_of, signed_by
@@ -16,11 +17,16 @@ from fleet.engine import Row, add_rows, put_rows
 from fleet.registry import Point
 
 LINKS_PER_TURN_MAX = 500
-"""Dated in one transaction: a gateway that was without time for days must not keep the others waiting."""
+"""Dated in one transaction, of each signer: a gateway that was without time for days must not keep the others waiting."""
+BOOTS_MAX = 8
+"""Marks of so many starts of one signer are kept. A cabinet that starts more often within one backlog is ill, or lies."""
+MARKS_PER_BOOT_MAX = 4
 NOT_DATED = 0
 
+By = tuple[int, str]
+"""Number of the gateway, who signs (``agent`` or ``guard``)."""
 Boot = tuple[int, str, bytes]
-"""Number of the gateway, who signs (``agent`` or ``guard``), boot."""
+"""The same, and the boot."""
 Values = list[tuple[str, str, Point]]
 
 
@@ -30,25 +36,32 @@ class Redating:
     def __init__(self) -> None:
         self._owed: set[Boot] | None = None
         self._undated: list[Row] = []
-        self._marks: list[tuple[Boot, Mark]] = []
+        self._marks: dict[By, list[Mark]] = {}
 
     def begin(self) -> None:
         """Forget what a void transaction has brought."""
-        self._undated, self._marks = [], []
+        self._undated, self._marks = [], {}
 
-    def arrived(self, batch: Batch, gateway_no: int, link_no: int, events: tuple[int, int]) -> None:
+    def arrived(self, batch: Batch, gateway_no: int, link_no: int, events: tuple[int, int]) -> int:
         """Take in a link that will be stored.
 
         Args:
             events: numbers of its first and last event; the first is above the last if it has none.
+
+        Returns:
+            How many marks are left out: of a link one counts, and of a transaction as many as are kept.
         """
         who = signed_by(batch.stream)
         if is_redatable(batch):
             row = link_no, gateway_no, who, batch.boot, batch.clock, batch.t0_ms, batch.mono_ms, *events
             self._undated.append((*row, NOT_DATED, 0, 0))
-        for event in batch.events:
-            if (mark := mark_of(event)) is not None:
-                self._marks.append(((gateway_no, who, mark.boot), mark))
+        marks = [mark for event in reversed(batch.events) if (mark := mark_of(event)) is not None]
+        if not marks:
+            return 0
+        before = self._marks.get((gateway_no, who), [])
+        kept = _newest_marks([*before, max(marks, key=lambda mark: mark.clock)])
+        self._marks[gateway_no, who] = kept
+        return len(before) + len(marks) - len(kept)
 
     def write(self, connection: Connection) -> dict[int, Values]:
         """Keep what arrived, and date what can be dated, once all rows of the transaction are written.
@@ -59,12 +72,19 @@ class Redating:
         if self._owed is None:  # What an earlier manager began.
             self._owed = _owed(connection)
         add_rows(connection, schema.undated, self._undated)
-        put_rows(connection, schema.clock_marks, [_row(boot, mark) for boot, mark in self._marks])
-        boots = {(row[1], row[2], row[3]) for row in self._undated} | {boot for boot, _ in self._marks} | self._owed
+        boots = {(row[1], row[2], row[3]) for row in self._undated} | self._owed
+        boots |= {(*by, mark.boot) for by, marks in self._marks.items() for mark in marks}
+        kept = _keep(connection, {boot[0] for boot in boots}, self._marks) if boots else {}
+        self._owed.clear()
         values: dict[int, Values] = {}
-        for boot in sorted(boots):
-            links = _date(connection, boot)
-            (self._owed.add if len(links) == LINKS_PER_TURN_MAX else self._owed.discard)(boot)
+        dated: Counter[By] = Counter()
+        for boot in sorted(boots & kept.keys()):
+            by = boot[:2]
+            left = LINKS_PER_TURN_MAX - dated[by]
+            links = _date(connection, boot, kept[boot], left) if left else []
+            dated[by] += len(links)
+            if len(links) == left:
+                self._owed.add(boot)
             if links:
                 values.setdefault(boot[0], []).extend(_newest(connection, boot[0], links))
         self.begin()
@@ -96,8 +116,57 @@ def event_times(connection: Connection, numbers: Iterable[int]) -> dict[int, dic
     }
 
 
-def _row(boot: Boot, mark: Mark) -> Row:
-    return (*boot, mark.mono_ms, mark.unix_ms, mark.within_ms, mark.clock)
+def _newest_marks(marks: list[Mark]) -> list[Mark]:
+    """Of some marks of one signer those that are kept.
+
+    Args:
+        marks: oldest first, as the answer.
+    """
+    kept: dict[bytes, dict[int, Mark]] = {}
+    for mark in reversed(marks):
+        if mark.boot in kept or len(kept) < BOOTS_MAX:
+            of_boot = kept.setdefault(mark.boot, {})
+            if len(of_boot) < MARKS_PER_BOOT_MAX:
+                of_boot.setdefault(mark.mono_ms, mark)
+    return [mark for of_boot in reversed(kept.values()) for mark in reversed(of_boot.values())]
+
+
+def _keep(connection: Connection, gateways: set[int], arrived: dict[By, list[Mark]]) -> dict[Boot, list[Mark]]:
+    """Store the marks that arrived, remove those there is no room for; return all of these gateways."""
+    table = schema.clock_marks.c
+    held: dict[By, list[Mark]] = {}
+    query = select(schema.clock_marks).where(table.gateway_no.in_(gateways)).order_by(table.unix_ms)
+    for row in connection.execute(query):
+        mark = Mark(bytes(row.boot), row.mono_ms, row.unix_ms, row.within_ms, row.clock)
+        held.setdefault((row.gateway_no, row.who), []).append(mark)
+    removed: list[dict[str, object]] = []
+    for by, marks in arrived.items():
+        before, held[by] = held.get(by, []), _newest_marks([*held.get(by, []), *marks])
+        keys = {(mark.boot, mark.mono_ms) for mark in held[by]}
+        gone = (mark for mark in before if (mark.boot, mark.mono_ms) not in keys)
+        removed += ({"no": by[0], "by": by[1], "of": mark.boot, "at": mark.mono_ms} for mark in gone)
+    if removed:
+        is_that = and_(
+            table.gateway_no == bindparam("no"),
+            table.who == bindparam("by"),
+            table.boot == bindparam("of"),
+            table.mono_ms == bindparam("at"),
+        )
+        connection.execute(delete(schema.clock_marks).where(is_that), removed)
+    put_rows(
+        connection,
+        schema.clock_marks,
+        [
+            (*by, mark.boot, mark.mono_ms, mark.unix_ms, mark.within_ms, mark.clock)
+            for by, marks in arrived.items()
+            for mark in marks
+        ],
+    )
+    kept: dict[Boot, list[Mark]] = {}
+    for by, marks in held.items():
+        for mark in marks:
+            kept.setdefault((*by, mark.boot), []).append(mark)
+    return kept
 
 
 def _owed(connection: Connection) -> set[Boot]:
@@ -112,16 +181,8 @@ def _owed(connection: Connection) -> set[Boot]:
     return {(row.gateway_no, row.who, bytes(row.boot)) for row in connection.execute(query)}
 
 
-def _date(connection: Connection, boot: Boot) -> list[int]:
+def _date(connection: Connection, boot: Boot, marks: list[Mark], links_max: int) -> list[int]:
     """Date links of one boot by its marks; return which."""
-    table = schema.clock_marks.c
-    is_boots = and_(table.gateway_no == boot[0], table.who == boot[1], table.boot == boot[2])
-    marks = [
-        Mark(boot[2], row.mono_ms, row.unix_ms, row.within_ms, row.clock)
-        for row in connection.execute(select(schema.clock_marks).where(is_boots))
-    ]
-    if not marks:
-        return []
     best_clock = max(mark.clock for mark in marks)
     undated = schema.undated.c
     query = (
@@ -129,7 +190,7 @@ def _date(connection: Connection, boot: Boot) -> list[int]:
         .where(undated.gateway_no == boot[0], undated.who == boot[1], undated.boot == boot[2])
         .where(undated.clock < best_clock, undated.dated_by < best_clock)
         .order_by(undated.link_no)
-        .limit(LINKS_PER_TURN_MAX)
+        .limit(links_max)
     )
     rows = connection.execute(query).all()
     for row in rows:

@@ -55,12 +55,17 @@ def samples(batch: Batch, known: Known, link_no: int, standing: Standing, rows: 
     return [each for each, number in zip(told, point_no, strict=True) if number]
 
 
-def events(batch: Batch, known: Known, link_no: int, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:
-    """Turn all events of a link into rows; it is remembered which they are if their times may be learnt later."""
+def events(
+    batch: Batch, known: Known, link_no: int, standing: Standing, rows: Rows, now_ms: int
+) -> tuple[list[Change], int]:
+    """Turn all events of a link into rows; it is remembered which they are if their times may be learnt later.
+
+    Returns:
+        What it changed, and how many marks of the time were left out.
+    """
     first = standing.event_no + 1
     told = [change for each in batch.events for change in event(batch, each, standing, rows, now_ms)]
-    standing.redating.arrived(batch, known.no, link_no, (first, standing.event_no))
-    return told
+    return told, standing.redating.arrived(batch, known.no, link_no, (first, standing.event_no))
 
 
 def event(batch: Batch, told: Event, standing: Standing, rows: Rows, now_ms: int) -> list[Change]:

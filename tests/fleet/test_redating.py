@@ -1,10 +1,11 @@
 """Records made before a gateway knew the time, at the manager: shown as undated, dated by a signed mark, never rewritten."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from agent.wire.messages import Event, Value
 from fleet import changes, page, redating, schema, store
@@ -51,19 +52,16 @@ def happened(voice: StandIn, mono_ms: int, stream: str = "audit") -> tuple[str, 
     return voice.link(stream, events=said, t0_ms=mono_ms, mono_ms=mono_ms, clock=0, boot=BOOT)
 
 
+def mark_detail(boot: bytes, mono_ms: int, at_ms: int = NOW, clock: int = 2) -> dict[str, Value]:
+    return {"boot": boot.hex(), "mono_ms": mono_ms, "unix_ms": at_ms, "clock": clock, "within_ms": 40}
+
+
 def marked(
     voice: StandIn, mono_ms: int, at_ms: int = NOW, *, boot: bytes = BOOT, clock: int = 2, stream: str = "audit"
 ) -> tuple[str, bytes]:
     """At ``mono_ms`` of the boot it was ``at_ms``, give or take 40 ms."""
-    detail: dict[str, Value] = {
-        "boot": boot.hex(),
-        "mono_ms": mono_ms,
-        "unix_ms": at_ms,
-        "clock": clock,
-        "within_ms": 40,
-    }
-    event = Event(0, "clock.mark", "", "", "the network keeps the time", detail)
-    return voice.link(stream, events=[event], t0_ms=at_ms, mono_ms=mono_ms, clock=clock, boot=boot)
+    said = Event(0, "clock.mark", "", "", "the network keeps the time", mark_detail(boot, mono_ms, at_ms, clock))
+    return voice.link(stream, events=[said], t0_ms=at_ms, mono_ms=mono_ms, clock=clock, boot=boot)
 
 
 def test_an_undated_record_is_shown_as_such_until_its_mark_comes(bench: Bench, standin: StandIns) -> None:
@@ -177,6 +175,53 @@ def test_a_manager_that_does_not_store_dates_nothing(bench: Bench, standin: Stan
     bench.ingest.is_storing = False
     bench.take(undated(voice, 5 * MINUTE), marked(voice, 15 * MINUTE))
     assert bench.count(schema.undated) == bench.count(schema.clock_marks) == 0
+
+
+@contextmanager
+def counted(bench: Bench) -> Iterator[list[str]]:
+    """What the database is asked."""
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(bench.store.engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(bench.store.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("is_dated", [True, False])
+def test_a_gateway_that_seals_thousands_of_marks_costs_a_few_statements_and_a_few_rows(
+    bench: Bench, standin: StandIns, is_dated: bool
+) -> None:
+    voice = standin()
+    bench.take(voice.birth(), *(marked(voice, 15 * MINUTE, boot=bytes([9, n])) for n in range(20)))
+    group = []
+    for n in range(500):
+        boots = [bytes([n >> 8, n & 255, k]) for k in range(5)]
+        said = [Event(0, "clock.mark", "", "", "", mark_detail(each, n + 1)) for each in boots]
+        clock = 2 if is_dated else 0
+        group.append(voice.link("audit", events=said, t0_ms=n, mono_ms=n, clock=clock, boot=boots[0]))
+    before = bench.rejections()[GATEWAYS[0], "mark"]
+    with counted(bench) as asked:
+        bench.take(*group)
+    assert len(asked) < 150, len(asked)
+    assert bench.count(schema.clock_marks) == redating.BOOTS_MAX
+    assert bench.rejections()[GATEWAYS[0], "mark"] - before == 2_500 - redating.BOOTS_MAX
+    bench.take(*(marked(voice, n, boot=BOOT) for n in range(50)))
+    newest = redating.BOOTS_MAX - 1 + redating.MARKS_PER_BOOT_MAX
+    assert bench.count(schema.clock_marks) == newest
+    bench.take(undated(voice, 5 * MINUTE))
+    assert [each.time for each in history(bench)] == ["re-dated"]
+
+
+def test_a_mark_that_has_just_come_is_kept_whatever_time_it_says(bench: Bench, standin: StandIns) -> None:
+    voice = standin()
+    bench.take(*(marked(voice, 1, 2 * NOW + n, boot=bytes([9, n])) for n in range(redating.BOOTS_MAX)))
+    bench.take(undated(voice, 5 * MINUTE), marked(voice, 15 * MINUTE))
+    assert [(each.t_ms, each.time) for each in history(bench)] == [(NOW - 10 * MINUTE - 500, "re-dated")]
 
 
 def test_a_page_says_how_a_time_is_known() -> None:
