@@ -9,9 +9,9 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from agent.guard.diskthread import BUSY, WAITING_MAX, DiskThread
 from agent.guard.lane import Lane, Taken
 from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.ledger import Ledger
@@ -27,7 +27,6 @@ from drivers.base import NowMs
 
 STREAM = "safety"
 DISK_TIMEOUT_S = 3.0  # an SD card has been seen to take 0.5 s for a commit
-WAITING_MAX = 64  # writes begun and not yet on disk; a disk that hangs must not fill the memory
 RETRY_S = 5.0  # a card that failed once may take the next write
 TEXT_LENGTH_MAX = 500
 Heads = tuple[StreamHead, StreamHead]
@@ -45,14 +44,14 @@ class Records:
     """
 
     def __init__(self, open_ledger: Callable[[], Ledger], now_ms: NowMs) -> None:
-        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._disk = DiskThread()
         self._open = open_ledger
         self._now_ms = now_ms
         self._ledger: Ledger | None = None
         self._unstored: dict[EquipmentId, Latch] = {}
         self._lane = Lane()
         self._regression = Regression()
-        self._waiting = 0
+        self._writing = 0
         self.latches: dict[EquipmentId, Latch] = {}
         self.counters: dict[str, int] = {}
         self.head = self.acked = StreamHead(STREAM, 0, 0, bytes(32))
@@ -68,8 +67,7 @@ class Records:
         Raises:
             LedgerError: it cannot be opened.
         """
-        loop = asyncio.get_running_loop()
-        self._ledger = await loop.run_in_executor(self._thread, self._open)
+        self._ledger = await self._disk.begin(self._open)
         self.latches, self.counters = await self._read(lambda ledger: (ledger.latches(), ledger.counters))
         self.head, self.acked = await self._read(_heads)
         self.floor_ms = await self._read(lambda ledger: ledger.floor_ms)
@@ -79,9 +77,8 @@ class Records:
         """Close the ledger after what was begun; what was written stays."""
         ledger, self._ledger = self._ledger, None
         if ledger is not None:
-            closing = asyncio.get_running_loop().run_in_executor(self._thread, ledger.close)
-            await asyncio.wait((closing,), timeout=DISK_TIMEOUT_S)
-        self._thread.shutdown(wait=False)
+            await asyncio.wait((self._disk.begin(ledger.close),), timeout=DISK_TIMEOUT_S)
+        self._disk.shutdown()
 
     async def run(self) -> None:
         """Try again what the disk did not take, for as long as the process lasts."""
@@ -91,7 +88,7 @@ class Records:
 
     def retry(self) -> None:
         """Begin to write what the disk did not take, unless it is still busy."""
-        if self._ledger is not None and not self._waiting and (self._unstored or self._lane.is_owed):
+        if self._ledger is not None and not self._writing and (self._unstored or self._lane.is_owed):
             self._begin()
 
     @property
@@ -188,6 +185,9 @@ class Records:
 
         A fleet that has lost records gets what is still kept again, in a new epoch: nobody else can speak for them.
         """
+        if self._disk.is_busy:
+            self._failed(f"an acknowledgement was not taken in: {BUSY}")
+            return
         said = next((head for head in ack.heads if head.stream == STREAM), None)
 
         def take(ledger: Ledger) -> None:
@@ -200,9 +200,13 @@ class Records:
 
         await self._is_done(self._begin(take))
 
-    def beside(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Run other work that waits for the disk in the ledger's thread: a second one would be locked into memory too."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def beside(self, work: Callable[[], T]) -> T:
+        """Run other work that waits for the disk in the ledger's thread: a second one would be locked into memory too.
+
+        Raises:
+            OSError: EBUSY, too much waits for the disk.
+        """
+        return await self._disk.ask(work)
 
     async def log(self, equipment: str, limit: int) -> list[LogEntry]:
         """The newest events, newest last.
@@ -232,8 +236,8 @@ class Records:
     def _begin(self, work: Callable[[Ledger], object] = lambda _ledger: None) -> "asyncio.Future[Heads] | None":
         """Hand one transaction to the ledger's thread, with every latch and event that is not on disk yet."""
         assert self._ledger is not None
-        if self._waiting >= WAITING_MAX:
-            self._failed(f"the disk does not keep up: {WAITING_MAX} writes wait")
+        if self._disk.is_full:
+            self._failed(f"the disk does not keep up: {WAITING_MAX} wait for it")
             return None
         ledger, unstored, taken = self._ledger, tuple(self._unstored.values()), self._lane.take()
 
@@ -245,13 +249,13 @@ class Records:
                 work(ledger)
             return _heads(ledger)
 
-        self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, write)
+        self._writing += 1
+        future = self._disk.begin(write)
         future.add_done_callback(lambda done: self._ended(done, unstored, taken))
         return future
 
     def _ended(self, done: "asyncio.Future[Heads]", stored: tuple[Latch, ...], taken: Taken) -> None:
-        self._waiting -= 1
+        self._writing -= 1
         if done.cancelled():
             return  # The process ends.
         if error := done.exception():
@@ -292,9 +296,11 @@ class Records:
         ledger = self._ledger
         try:
             async with asyncio.timeout(DISK_TIMEOUT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(ledger))
+                return await self._disk.ask(lambda: work(ledger))
         except TimeoutError as error:
             raise LedgerError("the disk did not answer in time") from error
+        except OSError as error:
+            raise LedgerError(error.strerror or str(error)) from error
         except sqlite3.Error as error:
             raise LedgerError(f"not read: {error}") from error
 

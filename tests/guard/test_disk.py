@@ -1,18 +1,23 @@
 """The guard when its disk fails, hangs or is damaged: it goes on watching, tripping and holding."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from agent.guard.diskthread import OTHERS_MAX
 from agent.guard.lane import EVENTS_MAX
 from agent.ledger.ledger import Ledger
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
 from agent.process.stopping import stop_all
-from agent.wire.local import Failed, GetLog, GetSafetyRecords
+from agent.wire.local import Failed, GetLog, GetPage, GetSafetyRecords, Request, TellFleetSeen
+from agent.wire.topics import down
+from tests.guard.officers import Officers
 from tests.guard.rig import FLASH, JunctionRig, junction_rig
 from tests.waiting import wait_until
 
@@ -142,7 +147,7 @@ async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> 
             await trips_as_ever(rig)
             await rig.run(10)
             assert rig._ticks - before > 100
-            assert rig.guard.records._waiting > 3
+            assert rig.guard.records._disk.waiting > 3
         await rig.guard.records.event("probe", "", "", "")
         assert [entry.kind for entry in await rig.log("trip", "trip.flash", "latch.set")] == [
             "latch.set",
@@ -155,14 +160,59 @@ async def test_a_hanging_disk_delays_neither_release_nor_flash_and_no_scan() -> 
 async def test_a_disk_that_hangs_for_long_costs_neither_records_nor_memory() -> None:
     async with junction_rig() as rig:
         await rig.run(1)
-        await wait_until(lambda: rig.guard.records._waiting == 0)
+        await wait_until(lambda: rig.guard.records._disk.waiting == 0)
         async with hanging(rig):
             for number in range(200):
                 rig.guard.records.note("noise", J, "", f"number {number}")
-            assert rig.guard.records._waiting == 64
+            assert rig.guard.records._disk.waiting == 64
             assert "does not keep up" in (await rig.status()).warnings[0]
         await wait_until(lambda: rig.guard.records.unsealed == 0)
         assert [entry.text for entry in await rig.log("noise")] == [f"number {number}" for number in range(200)]
+
+
+async def test_what_an_agent_asks_of_a_hanging_disk_is_bounded_let_go_of_and_takes_no_latchs_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.guard.records.DISK_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("agent.process.heldkeys.DISK_TIMEOUT_S", 0.01)
+    async with junction_rig(verdict="brief") as rig:
+        await rig.run(1)
+        await wait_until(lambda: rig.guard.records._disk.waiting == 0)
+        officers = Officers(rig.site.parent / "trust")
+        topic = str(down(rig.people.city, rig.people.gateway, "keys"))
+        parcels: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # What a piece of work may carry along.
+
+        async def parcel() -> None:
+            carried = threading.Event()
+            parcels.add(carried)
+            async with asyncio.timeout(0.01):
+                await rig.guard.records.beside(carried.set)
+
+        async with hanging(rig):
+            for number in range(40):
+                await rig.client.ask(TellFleetSeen(topic, officers.sign()))
+                for request in (GetLog("", 10), GetPage("safety", 0, 0, 10)):
+                    assert isinstance(await rig.client.ask(request), Failed)
+                if number < 5:
+                    with pytest.raises(TimeoutError):
+                        await parcel()
+            assert rig.guard.records._disk.waiting == OTHERS_MAX
+            gc.collect()
+            assert list(parcels) == []
+            more: tuple[Request, ...] = (
+                GetLog("", 10),
+                GetPage("safety", 0, 0, 10),
+                TellFleetSeen(topic, officers.sign()),
+            )
+            for each in more:
+                reply = await rig.client.ask(each)
+                assert isinstance(reply, Failed)
+                assert "the disk is busy" in reply.text
+            await trips_as_ever(rig)
+            assert rig.guard.records._disk.waiting > OTHERS_MAX
+        await wait_until(lambda: rig.guard.records.unsealed == 0)
+        assert "latch.set" in [entry.kind for entry in await rig.log("latch.set")]
+        assert rig.guard.keys.ring.version == 1, "nobody waited any more for the lists that waited"
 
 
 async def test_records_for_which_the_memory_had_no_room_are_lost_by_count_and_that_is_sealed() -> None:
@@ -172,7 +222,7 @@ async def test_records_for_which_the_memory_had_no_room_are_lost_by_count_and_th
         for number in range(EVENTS_MAX + 30):
             rig.guard.records.note("noise", J, "", f"number {number}")
         assert rig.guard.records.unsealed == EVENTS_MAX
-        await wait_until(lambda: rig.guard.records._waiting == 0)
+        await wait_until(lambda: rig.guard.records._disk.waiting == 0)
         await on_disk(rig, "PRAGMA query_only=0")
         rig.guard.records.retry()
         await wait_until(lambda: rig.guard.records.unsealed == 0)

@@ -41,10 +41,10 @@ async def resetting(rig: JunctionRig) -> AsyncIterator["asyncio.Task[Reply]"]:
         records._begin(lambda _ledger: cast("None", go_on.wait(30)))
 
     records.store_counter = store_and_hang  # type: ignore[method-assign]
-    before = records._waiting
+    before = records._disk.waiting
     task = asyncio.create_task(rig.guard.gatekeeper.submit(sealed))
     try:
-        await wait_until(lambda: records._waiting >= before + 2)
+        await wait_until(lambda: records._disk.waiting >= before + 2)
         yield task
     finally:
         go_on.set()
