@@ -15,6 +15,10 @@ from agent.wire.streams import NO_HASH, WINDOW_LINKS, Link
 
 GUARD_POLL_S = 0.5
 """How often the guard is asked for new records; an alarm of its own waits that long at most."""
+GUARD_PAUSE_S_MAX = 4.0
+"""A guard that does not answer is asked after pauses that double up to this."""
+GUARD_ROUND_S = 0.02
+"""Between two rounds, whatever happened: each ask is a read in the one thread that writes the guard's latches."""
 GUARD_TIMEOUT_S = 5.0
 SAID_MAX = 16
 """Fleet messages waiting for the guard."""
@@ -152,24 +156,36 @@ class GuardLinks:
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """Tell the guard what the fleet said and fetch what the guard recorded, again and again."""
+        silences = 0
         while True:  # Until the courier is stopped.
             self._something_said.clear()
             before = (self._head, len(self._links))
+            has_more = False
             try:
-                while self._said:
+                for _ in range(len(self._said)):
                     await self._client.ask(TellFleetSeen(*self._said.popleft()), GUARD_TIMEOUT_S)
-                await self._fetch()
+                has_more = await self._fetch()
+                silences = 0
             except PeerDownError:
                 self._said.clear()
+                silences += 1
             if (self._head, len(self._links)) != before:
                 changed()
-            if self._head is None or not self._links or self._links[-1].seq == self._head.seq:
+            if silences:
+                await asyncio.sleep(min(GUARD_PAUSE_S_MAX, GUARD_POLL_S * 2 ** min(silences - 1, 8)))
+                continue  # What the fleet says meanwhile waits: it would be lost on a guard that is away.
+            await asyncio.sleep(GUARD_ROUND_S)
+            if not has_more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(GUARD_POLL_S):
                         await self._something_said.wait()
 
-    async def _fetch(self) -> None:
-        """Take what follows the links we hold; begin anew if the guard's epoch is another."""
+    async def _fetch(self) -> bool:
+        """Take what follows the links we hold; begin anew if the guard's epoch is another.
+
+        Returns:
+            Whether to go on at once: links came or were acknowledged, there are more, and room for them.
+        """
         head = self._head or StreamHead("safety", 0, 0, NO_HASH)
         after = self._links[-1].seq if self._links else (self._acked.seq if self._acked else 0)
         room = WINDOW_LINKS * 2 - len(self._links)
@@ -184,6 +200,9 @@ class GuardLinks:
                 for seq, sealed in reply.records
                 if not self._links or seq > self._links[-1].seq
             )
+        newest, kept = (self._links[-1].seq if self._links else after), len(self._links)
         self._head, self._acked = reply.head, reply.acked
         while self._links and self._links[0].seq <= reply.acked.seq:
             self._links.popleft()
+        is_moving = newest > after or len(self._links) < kept
+        return is_moving and newest < reply.head.seq and len(self._links) < WINDOW_LINKS * 2

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.ledger.ledger import Ledger
-from agent.process.client import LocalClient
+from agent.process.client import LocalClient, PeerDownError
 from agent.process.clock import Clock
 from agent.process.server import LocalServer
 from agent.runtime.sources import GuardLinks
 from agent.wire.local import Failed, GetSafetyRecords, Noted, Reply, Request, SafetyRecords, TellFleetSeen
 from agent.wire.streams import WINDOW_LINKS
+from simulators.clock import VirtualTimeLoop
 from tests.ledger.test_ledger import event
 from tests.runtime.rig import guarded_rig
 from tests.wire.party import CITY, GATEWAY, signer
@@ -128,3 +129,74 @@ async def test_the_guards_records_have_a_connection_of_their_own_and_wait_for_no
         mirror = rig.agent.guard
         assert mirror is not None
         assert len({id(client) for client in (mirror._questions, mirror._commands, rig.agent._carrying)}) == 3
+
+
+class Line(LocalClient):
+    """Straight to a guard's desk, a millisecond away, and counted."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(Path("no socket"))
+        self.guard = guard
+        self.asked = 0
+        self.is_down = False
+
+    async def ask(self, request: Request, timeout_s: float = 1.0) -> Reply:
+        self.asked += 1
+        await asyncio.sleep(0.001)
+        if self.is_down:
+            raise PeerDownError("the guard is away")
+        return await self.guard.answer(request)
+
+
+def test_however_many_records_an_outage_leaves_the_guard_is_asked_twice_a_second_and_an_ack_makes_room_at_once(
+    tmp_path: Path,
+) -> None:
+    guard = Guard(tmp_path / "guard.db")
+    for n in range(100):
+        guard.ledger.append_events("safety", [event(f"{n}")])
+    line = Line(guard)
+    links = GuardLinks(line)
+
+    async def outage() -> None:
+        async with following(links):
+            await asyncio.sleep(10)
+            assert len(links._links) == 2 * WINDOW_LINKS
+            line.asked = 0
+            await asyncio.sleep(60)
+            assert 100 <= line.asked <= 120
+            newest = links._links[-1]
+            guard.ledger.acknowledged(type(links.heads[0])("safety", links.heads[0].epoch, newest.seq, newest.hash))
+            await links.fleet_message("t", b"x")
+            await asyncio.sleep(0.1)
+            assert [link.seq for link in links._links] == list(range(33, 65))
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(outage())
+    guard.ledger.close()
+
+
+def test_a_guard_that_went_down_with_records_of_its_own_is_asked_ever_more_seldom_and_found_again(
+    tmp_path: Path,
+) -> None:
+    guard = Guard(tmp_path / "guard.db")
+    for n in range(100):
+        guard.ledger.append_events("safety", [event(f"{n}")])
+    line = Line(guard)
+    links = GuardLinks(line)
+
+    async def restart() -> None:
+        async with following(links):
+            await asyncio.sleep(10)
+            line.is_down, line.asked = True, 0
+            for _ in range(600):
+                await links.fleet_message("t", b"x")
+                await asyncio.sleep(0.1)
+            assert 15 <= line.asked <= 20  # After 0.5, 1, 2 and then each 4 s.
+            line.is_down, line.asked = False, 0
+            await asyncio.sleep(4)
+            assert line.asked
+            assert guard.told
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(restart())
+    guard.ledger.close()
