@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
-from agent.wire.checkpoint import Checkpoint, open_checkpoint
+from agent.wire.checkpoint import Checkpoint, open_checkpoint, parse_note
 from agent.wire.errors import MessageError, TrustError, WireError
 from agent.wire.fleetlog import LINK, GrowthProof, LogEntry, LogProofError, RecordProof, read_proof, verify_growth
 from agent.wire.fleetlog import verify_record as verify_record_proof
@@ -18,6 +19,7 @@ from agent.wire.roots import read_roots
 from agent.wire.trust import KeyRing, load_key_list
 from fleet import audit, merkle_log
 from fleet.audit import AuditError
+from fleet.cli_document import print_json
 from fleet.folder import KEYS_FILE, ROOTS_FILE
 from fleet.page import clock
 
@@ -37,7 +39,7 @@ app = App(
 
 
 @app.command(help_epilogue="Example: armoire-fleet audit checkpoint --dir fleet > today.note")
-def checkpoint(*, dir: Path) -> int:  # noqa: A002 - the option is called --dir
+def checkpoint(*, dir: Path, json: Json = False) -> int:  # noqa: A002 - the option is called --dir
     """Print the newest signed checkpoint. Keep it: the manager can never contradict it unnoticed.
 
     Parameters
@@ -45,8 +47,11 @@ def checkpoint(*, dir: Path) -> int:  # noqa: A002 - the option is called --dir
     dir
         Folder of the manager's database, which is only read.
     """
-    with audit.opened(dir) as connection:
-        sys.stdout.write(audit.newest_note(connection))
+    with audit.opened(dir) as connection, _believing():
+        note = audit.newest_note(connection)
+        if json:
+            return print_json(_checkpoint(parse_note(note).checkpoint) | {"note": note})
+    sys.stdout.write(note)
     return 0
 
 
@@ -75,7 +80,7 @@ def show(
         for place, _, data in merkle_log.entries_from(connection, begin):
             if place >= begin + limit:
                 break
-            print(_json(place, data) if json else _line(place, data))
+            print(msgspec.json.encode(_entry(place, data)).decode() if json else _line(place, data))
     return 0
 
 
@@ -89,6 +94,7 @@ def prove(
     record: str = "",
     entry: int | None = None,
     since: Path | None = None,
+    json: Json = False,
 ) -> int:
     """Print a proof: that a record stands in the log, or that the log has only grown since a checkpoint.
 
@@ -104,6 +110,8 @@ def prove(
         An entry by its place in the log.
     since
         File of an older checkpoint.
+    json
+        The proof inside a document: "audit verify" reads the proof alone.
     """
     ring = _ring(keys or dir)
     if [bool(record), entry is not None, since is not None].count(True) != 1:
@@ -114,11 +122,13 @@ def prove(
         else:
             place = entry if entry is not None else audit.place_of_record(connection, *_record(record))
             proof = audit.record_proof(connection, place, ring)
+    if json:
+        return print_json({"proof": proof.text})
     sys.stdout.write(proof.text)
     return 0
 
 
-@app.command(help_epilogue="Example: armoire-fleet audit verify r17.proof --keys trust --checkpoint today.note")
+@app.command(help_epilogue="Example: armoire-fleet audit verify r17.proof --keys trust --checkpoint today.note --json")
 def verify(
     file: Path | None = None,
     /,
@@ -127,6 +137,7 @@ def verify(
     dir: Path | None = None,  # noqa: A002 - the option is called --dir
     record: str = "",
     checkpoint: Path | None = None,
+    json: Json = False,
 ) -> int:
     """Verify a proof from a file alone, or a manager's whole log. Ends with 0 if everything is in order, with 4 if not.
 
@@ -143,6 +154,8 @@ def verify(
     checkpoint
         File of a checkpoint that somebody else kept: a gateway's file under state/checkpoints, or your own. With a
         proof it must be the one proved against; with --dir the log must begin with it.
+    json
+        is_good, what was found wrong, and what else is known, as one document. The exit codes stay.
     """
     if (file is None) == (dir is None):
         raise AuditError("name a proof file, or a manager's folder with --dir")
@@ -153,59 +166,79 @@ def verify(
     note = "" if checkpoint is None else _text(checkpoint)
     try:
         if file is not None:
-            return _verify_proof(_text(file), ring, note)
+            return _tell(_verified(_text(file), ring, note), json=json)
         assert dir is not None
         with audit.opened(dir) as connection:
             if record:
                 proof = audit.record_proof(connection, audit.place_of_record(connection, *_record(record)), ring)
-                return _verify_proof(proof.text, ring, note)
+                return _tell(_verified(proof.text, ring, note), json=json)
             with _progress(merkle_log.log_size(connection)) as progress:
-                return _tell(audit.audit(connection, ring, note, progress))
+                return _tell(_audited(audit.audit(connection, ring, note, progress)), json=json)
     except (WireError, TrustError) as error:
-        return _bad(str(error))
+        return _tell(Finding([], [str(error)]), json=json)
 
 
-def _verify_proof(text: str, ring: KeyRing, note: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a verification ended.
+
+    Args:
+        told: what a person reads. wrong: in words; nothing if all is in order. known: what a program reads besides.
+    """
+
+    told: list[str]
+    wrong: list[str] = field(default_factory=list)
+    known: dict[str, object] = field(default_factory=dict)
+
+
+def _verified(text: str, ring: KeyRing, note: str) -> Finding:
     proof = read_proof(text)
     kept = open_checkpoint(ring, note) if note else None
     if isinstance(proof, GrowthProof):
         older, newer = verify_growth(proof, ring)
         if kept is not None and kept not in (older, newer):
             raise LogProofError("the proof is about other checkpoints than the one given")
-        print(f"good: {newer.origin} of {newer.size} entries begins with what it was at {older.size} entries.")
-        return 0
+        text = f"good: {newer.origin} of {newer.size} entries begins with what it was at {older.size} entries."
+        return Finding([text], known={"older": _checkpoint(older), "newer": _checkpoint(newer)})
     proven = verify_record_proof(proof, ring)
     if kept is not None and kept != proven.checkpoint:
         raise LogProofError(
             f"the proof leads to the checkpoint of {proven.checkpoint.size} entries, not to the one of {kept.size} given"
         )
-    print(f"good: entry {_line(proven.index, proof.entry)}")
-    print(
-        f"stands in {proven.checkpoint.origin} of {proven.checkpoint.size} entries, root {proven.checkpoint.root.hex()}"
-    )
+    at = proven.checkpoint
+    told = [
+        f"good: entry {_line(proven.index, proof.entry)}",
+        f"stands in {at.origin} of {at.size} entries, root {at.root.hex()}",
+    ]
     if proven.has_envelope:
         what = "its gateway signed it" if proven.entry.kind == LINK else "its cabinet signed it"
-        print(f"The envelope is in the proof, is the one the entry names, and {what}.")
-    return 0
+        told.append(f"The envelope is in the proof, is the one the entry names, and {what}.")
+    entry = _entry(proven.index, proof.entry)
+    return Finding(told, known={"entry": entry, "checkpoint": _checkpoint(at), "has_envelope": proven.has_envelope})
 
 
-def _tell(audited: audit.Audited) -> int:
+def _audited(audited: audit.Audited) -> Finding:
     newest: Checkpoint | None = audited.newest
-    print(
+    counts = {name: getattr(audited, name) for name in ("entries", "checkpoints", "envelopes")}
+    told = [
         f"{audited.entries} entries, {audited.checkpoints} checkpoints and {audited.envelopes} envelopes compared"
         + (f"; newest checkpoint: {newest.size} entries, root {newest.root.hex()}" if newest else "")
-    )
-    for finding in audited.findings:
-        print(f"BAD: {finding}")
-    if audited.findings:
-        return FAILED
-    print("whole: everything is as it was signed for.")
-    return 0
+    ]
+    if not audited.findings:
+        told.append("whole: everything is as it was signed for.")
+    return Finding(told, audited.findings, counts | {"newest": _checkpoint(newest) if newest else None})
 
 
-def _bad(text: str) -> int:
-    print(f"BAD: {text}")
-    return FAILED
+def _tell(found: Finding, *, json: bool) -> int:
+    if json:
+        print_json({"is_good": not found.wrong, "wrong": found.wrong, **found.known})
+    for text in () if json else [*found.told, *(f"BAD: {each}" for each in found.wrong)]:
+        print(text)
+    return FAILED if found.wrong else 0
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, object]:
+    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
 
 
 @contextmanager
@@ -272,7 +305,6 @@ def _line(place: int, data: bytes) -> str:
     return "  ".join("".join(c if c.isprintable() else "?" for c in word) for word in words if word.strip())
 
 
-def _json(place: int, data: bytes) -> str:
+def _entry(place: int, data: bytes) -> dict[str, object]:
     entry = decode(data, LogEntry)
-    fields = msgspec.structs.asdict(entry) | {"digest": entry.digest.hex(), "place": place}
-    return msgspec.json.encode(fields).decode()
+    return msgspec.structs.asdict(entry) | {"digest": entry.digest.hex(), "place": place}

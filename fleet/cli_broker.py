@@ -69,15 +69,15 @@ def config(
         broker_config.CONFIG_FILE: broker_config.mosquitto_conf(settings),
         broker_config.ACL_FILE: broker_config.acl(settings),
     }
+    if not replace:
+        for name in files:
+            if (out / name).exists():
+                raise FolderError(f"{out / name} exists already; nothing was written. --replace writes over it")
     if dry_run:
         for name, text in files.items():
             print(f"# ---- {name}\n{text}")
         return 0
     out.mkdir(parents=True, exist_ok=True)
-    if not replace:
-        for name in files:
-            if (out / name).exists():
-                raise FolderError(f"{out / name} exists already; nothing was written. --replace writes over it")
     for name, text in files.items():
         authority.replace(out / name, text.encode(), 0o644)
         print(f"wrote {out / name}")

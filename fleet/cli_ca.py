@@ -185,7 +185,7 @@ def revoke(
     return ended
 
 
-@app.command(help_epilogue="Example: armoire-fleet ca prepare --dir ca --root-key offline/root.key")
+@app.command(help_epilogue="Example: armoire-fleet ca prepare --dir ca --root-key offline/root.key --dry-run")
 def prepare(
     *,
     dir: Path,  # noqa: A002 - the option is called --dir
@@ -213,7 +213,7 @@ def prepare(
     return 0
 
 
-@app.command(help_epilogue="Example: armoire-fleet ca switch --dir ca")
+@app.command(help_epilogue="Example: armoire-fleet ca switch --dir ca --dry-run")
 def switch(
     *,
     dir: Path,  # noqa: A002 - the option is called --dir

@@ -45,7 +45,7 @@ def code(
     return 0
 
 
-@app.command(name="list", help_epilogue="Example: armoire-fleet enrolment list")
+@app.command(name="list", help_epilogue="Example: armoire-fleet enrolment list --json")
 def list_(*, url: Url = URL, json: Json = False) -> int:
     """Requests, oldest first, with the six words to compare."""
     answer: Any = Remote(url).get("/api/enrolment")

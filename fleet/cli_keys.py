@@ -151,7 +151,7 @@ def sign(
     return 0
 
 
-@app.command(help_epilogue="Example: armoire-fleet keys publish keys.signed-1 keys.signed-2 --trust trust")
+@app.command(help_epilogue="Example: armoire-fleet keys publish keys.signed-1 keys.signed-2 --trust trust --dry-run")
 def publish(
     *files: Path, trust: Path, root: Annotated[tuple[Path, ...], Parameter(negative="")] = (), dry_run: Flag = False
 ) -> int:

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -198,6 +200,31 @@ def test_what_cannot_be_done_is_said_in_a_sentence(kept: Path, ask: Asked, words
 def test_a_file_that_is_no_proof_is_bad(kept: Path, ask: Asked) -> None:
     (kept / "junk").write_text("armoire log proof 1\nhash x\n\n")
     assert ask("verify", kept / "junk") == (4, "BAD: not base64: 'x'\n")
+
+
+def test_every_answer_is_read_by_programs_too(kept: Path, ask: Asked) -> None:
+    def document(*words: object, ended: int = 0, keys: bool = True) -> dict[str, Any]:
+        code, told = ask(*words, "--json", keys=keys)
+        assert code == ended, told
+        found: dict[str, Any] = msgspec.json.decode(told)
+        return found
+
+    newest = document("checkpoint", "--dir", kept, keys=False)
+    assert (newest["size"], newest["note"]) == (300, ask("checkpoint", "--dir", kept, keys=False)[1])
+    whole = document("verify", "--dir", kept)
+    assert (whole["is_good"], whole["wrong"], whole["entries"], whole["newest"]["root"]) == (
+        True, [], 300, newest["root"]
+    )  # fmt: skip
+    (kept / "r7.proof").write_text(document("prove", "--dir", kept, "--record", RECORD)["proof"])
+    proven = document("verify", kept / "r7.proof")
+    assert (proven["is_good"], proven["entry"]["number"], proven["has_envelope"]) == (True, 7, True)
+    (kept / "growth.proof").write_text(ask("prove", "--dir", kept, "--since", kept / "old.note")[1])
+    assert document("verify", kept / "growth.proof")["older"]["size"] == 100
+    corrupt(kept, "DELETE FROM links WHERE stream = 'state' AND seq = 7")
+    bad = document("verify", "--dir", kept, ended=4)
+    assert (bad["is_good"], bool(bad["wrong"])) == (False, True)
+    (kept / "r7.proof").write_text("junk")
+    assert document("verify", kept / "r7.proof", ended=4)["is_good"] is False
 
 
 async def test_a_running_manager_logs_key_lists_and_commands_and_tells_its_checkpoint(
