@@ -32,6 +32,7 @@ from agent.wire.keyfile import Signer, read_signer
 from agent.wire.roots import Roots, read_roots
 from agent.wire.trust import KeyRing, load_key_list
 
+KEPT_APART = "agent"  # Whose key may be in a token. The guard takes none: it would hold up scans and latches.
 PENDING, ROTATION, KEYS, TLS = "enrolment", "rotation", "keys", "tls"
 REQUEST_FILE, KEY_FILE, CERTIFICATE_FILE, CA_FILE, URL_FILE = (
     "request.der", "gateway.key", "gateway.pem", "ca.pem", "fleet.url",
@@ -61,7 +62,8 @@ def prepare(
     """Make the keys of an enrolment and the request for it, or take up one that was begun.
 
     Args:
-        token: ``pkcs11:`` address in which to make the signing keys; in files if empty. serial: of the cabinet's device.
+        token: ``pkcs11:`` address in which to make the agent's signing key; in a file if empty. The guard's is always in
+            a file. serial: of the cabinet's device.
 
     Raises:
         TechnicianError, KeyFileError: the folder cannot be used; no key that was there before was touched.
@@ -328,7 +330,7 @@ def renewal_due(state: Path, now_ms: int) -> tuple[bool, datetime]:
 
 
 def _new_signer(gateway: str, role: str, token: str) -> Signer:
-    if not token:
+    if not token or role != KEPT_APART:
         made = Ed25519PrivateKey.generate()
         return Signer(enrolment.kid_of(gateway, role, made.public_key().public_bytes_raw()), made)
     from agent.wire.token import make_key, read_uri

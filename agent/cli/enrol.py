@@ -58,7 +58,7 @@ def enrol(
         fleet: Address of the fleet manager, such as https://fleet.dijon.example.
         code: The one-time code that the control room told you.
         wait: How long to wait for the operator, such as 10m.
-        token: Make the signing keys in this token instead of in files, such as
+        token: Make the agent's signing key (the guard's is always a file) in this token, such as
             pkcs11:token=armoire?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/armoire/pin.
         serial: Serial number of this device; read from the machine if not given. The code may ask for it.
         dry_run: Check site file, address and code; make nothing and ask nobody.
@@ -120,7 +120,7 @@ def renew(
         now: Renew whether or not it is time.
         new_keys: Renew now, and ask for new signing keys too. They are put in place by a later run, once the city's
             officers have signed them; the present ones stay good for a while.
-        token: Make new signing keys in this token, as in `armoire enrol`.
+        token: Make the agent's new signing key in this token, as in `armoire enrol`.
         dry_run: Say whether it is time; ask nobody.
         json: Print one JSON document and nothing else on standard output.
     """
@@ -160,7 +160,7 @@ def _renew(
     """Renew at an address, with the authorities held; the key list that came along, and what else to say.
 
     Args:
-        token: None for a certificate alone; else new signing keys too, in this token or in files.
+        token: None for a certificate alone; else new signing keys too, the agent's in this token or all in files.
     """
     city, gateway, state = cabinet.site.city, cabinet.site.gateway, homes["agent"]
     url, held = place

@@ -22,15 +22,18 @@ class Trust:
     ring: KeyRing
 
 
-def read_trust(folder: Path, name: str, city: CityId) -> Trust:
+def read_trust(folder: Path, name: str, city: CityId, *, no_token: str = "") -> Trust:
     """Read ``<name>.pem``, ``roots.toml`` and ``keys.sealed``.
+
+    Args:
+        no_token: as in ``read_signer``.
 
     Raises:
         TrustError: a file is missing, readable by others, not signed as it must be, or of another city.
     """
     roots = read_roots_file(folder, city)
     ring = read_key_list(folder, roots)
-    return Trust(read_signer(folder / f"{name}.pem"), ring)
+    return Trust(read_signer(folder / f"{name}.pem", no_token=no_token), ring)
 
 
 def read_roots_file(folder: Path, city: CityId) -> Roots:

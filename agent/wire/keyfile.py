@@ -137,14 +137,15 @@ class Signer:
         return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
 
 
-def read_signer(path: Path, passphrase: bytes | None = None) -> Signer:
+def read_signer(path: Path, passphrase: bytes | None = None, *, no_token: str = "") -> Signer:
     """Read a private key file: a first line ``# kid: <kid>``, then PEM or the address of a token.
 
     Args:
         passphrase: for a file that needs one; not looked at otherwise.
+        no_token: why whoever asks takes no key in a token, and what to do; empty if it does.
 
     Raises:
-        KeyFileError: missing, readable by others, or not a key of ours. Nothing was signed.
+        KeyFileError: missing, readable by others, not a key of ours, or where it must not be. Nothing was signed.
     """
     try:
         if not path.is_file():  # A pipe would be waited for without end.
@@ -172,6 +173,8 @@ def read_signer(path: Path, passphrase: bytes | None = None) -> Signer:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{path}: not a private key file: {error}") from error
     if key is None:
+        if no_token:
+            raise KeyFileError(f"{path} names a key in a token: {no_token}")
         from agent.wire.token import TokenKey, read_uri  # Only here: it brings a library with it.
 
         return Signer(kid, TokenKey(read_uri(pem.decode(errors="replace"))))

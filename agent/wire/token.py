@@ -33,7 +33,7 @@ PIN_BYTES_MAX = 255
 _DER_OCTETS = b"\x04\x41"  # A DER OCTET STRING of 65 bytes: how CKA_EC_POINT wraps the point.
 _PATH, _QUERY = ("token", "object"), ("module-path", "pin-source", "pin-value")
 _NOT_FOR_OTHERS = stat.S_IRWXO | stat.S_IWGRP
-"""A PIN may be read by the group: agent and guard are two users with one token."""
+"""A PIN may be read by a group: those who sign with one token may be several users."""
 
 
 class TokenError(KeyFileError):

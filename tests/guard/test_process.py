@@ -18,6 +18,12 @@ PLAN_2 = {"plan": 2, "lease_s": 300}
 RSS_BYTES_MAX = 50 * 2**20  # measured: 42 MB with SNMP
 
 
+def name_a_token(key_file: Path) -> None:
+    """Its module is no file, so the guard has not even asked for it where it says nothing of that."""
+    kid = key_file.read_text().splitlines()[0]
+    key_file.write_text(f"{kid}\npkcs11:token=a;object=b?module-path=/no/such/module.so\n")
+
+
 async def test_a_latch_survives_kill_9_and_a_restart() -> None:
     async with living_guard("conflict") as guard:
         await guard.start()
@@ -90,11 +96,12 @@ async def test_a_second_guard_on_the_same_ledger_refuses_to_start() -> None:
     [
         (lambda state: (state / "keys/keys.sealed").unlink(), "enrol the gateway first"),
         (lambda state: (state / "keys/guard.pem").chmod(0o644), "others may read this private key"),
+        (lambda state: name_a_token(state / "keys/guard.pem"), "the guard takes none, because a token that is slow"),
         (lambda state: (state / "keys/keys.sealed").write_bytes(b"\0" * 100), "guard:"),
         (lambda state: (state.parent / "site.toml").write_text("[site]\nname = 1"), "site.toml"),
         (lambda state: (state.parent / "site.toml").write_bytes(b"\xff\xfe"), "guard:"),
     ],
-    ids=["no key list", "open key", "torn key list", "bad site", "no text"],
+    ids=["no key list", "open key", "token", "torn key list", "bad site", "no text"],
 )
 async def test_what_it_cannot_start_from_is_said_in_a_sentence(spoil, said: str) -> None:  # type: ignore[no-untyped-def]
     async with living_guard() as guard:

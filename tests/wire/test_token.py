@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import credentials
-from agent.wire.envelope import ESP256
+from agent.wire.envelope import ED25519, ESP256
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.token import TokenError, TokenKey, TokenUri, make_key, read_uri
 from agent.wire.topics import up
@@ -104,12 +104,29 @@ def test_an_address_reads_back_what_was_written() -> None:
     assert read_uri(str(uri)) == uri
 
 
-def test_an_enrolment_can_make_its_signing_keys_in_a_token(token: TokenUri, tmp_path: Path) -> None:
+def test_an_enrolment_can_make_the_agents_key_in_a_token_and_makes_the_guards_a_file(
+    token: TokenUri, tmp_path: Path
+) -> None:
     asked = credentials.prepare(tmp_path, CITY, GATEWAY, ("agent", "guard"), T0_MS, str(token), "SN-17")
     again = credentials.prepare(tmp_path, CITY, GATEWAY, ("agent", "guard"), T0_MS + 1, str(token), "SN-17")
     assert asked.words == again.words  # Taken up, not begun anew.
+    _is_in_token_for_the_agent_alone(tmp_path / "enrolment")
+
+
+def test_a_rotation_can_make_the_agents_key_in_a_token_and_makes_the_guards_a_file(
+    token: TokenUri, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").mkdir()
     for role in ("agent", "guard"):
-        assert "pkcs11:" in (tmp_path / f"enrolment/{role}.pem").read_text()
-        signer = read_signer(tmp_path / f"enrolment/{role}.pem")
-        assert signer.algorithm == ESP256
+        Signer.from_seed(f"{GATEWAY}/{role}/1", role.encode() * 6 + b"ab").write(tmp_path / f"keys/{role}.pem")
+    homes = {"agent": tmp_path, "guard": tmp_path}
+    credentials.prepare_rotation(tmp_path, homes, CITY, GATEWAY, T0_MS, str(token))
+    _is_in_token_for_the_agent_alone(tmp_path / "rotation")
+
+
+def _is_in_token_for_the_agent_alone(folder: Path) -> None:
+    for role, algorithm in (("agent", ESP256), ("guard", ED25519)):
+        assert ("pkcs11:" in (folder / f"{role}.pem").read_text()) == (role == "agent")
+        signer = read_signer(folder / f"{role}.pem")
+        assert signer.algorithm == algorithm
         assert signer.kid.decode().startswith(f"{GATEWAY}/{role}/")
