@@ -23,6 +23,8 @@ from tests.tree import (
 
 LINES_PER_FILE_MAX = 400
 LINES_PER_FUNCTION_MAX = 60
+LINES_OF_THE_KERNEL_MAX = 1_500
+"""Not counting blank ones: what a stranger reads in an afternoon."""
 # Names that say nothing about what is inside.
 EMPTY_WORDS = {
     "util",
@@ -78,6 +80,11 @@ def test_no_file_is_longer_than_one_idea() -> None:
     code = [path for path in files(".py", ".js", ".css") if "_generated" not in path.parts]
     lengths = {path: len((text(path) or "").splitlines()) for path in code}
     complain(f"{path}: {lines} lines" for path, lines in lengths.items() if lines > LINES_PER_FILE_MAX)
+
+
+def test_the_kernel_is_read_in_an_afternoon() -> None:
+    lines = [line for path in (ROOT / "agent/safety").glob("*.py") for line in path.read_text("utf-8").splitlines()]
+    assert sum(bool(line.strip()) for line in lines) <= LINES_OF_THE_KERNEL_MAX
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
