@@ -210,7 +210,8 @@ class JunctionGuard(Guarded):
         lease, now_ms = self._lease, self.clock.now_ms()
         if lease is None:
             return
-        if why := due(lease, now_ms, self.surroundings.fleet == "silent"):
+        fleet_silent, command = self.surroundings.fleet == "silent", lease.approved.command
+        if why := due(lease, now_ms, fleet_silent) or self.surroundings.revoked(command):
             await self._end_lease(lease, why)
             return
         if self._foreign.request is not None:

@@ -36,6 +36,7 @@ from agent.safety.secret import defaults_among
 from agent.wire.errors import TrustError
 from agent.wire.gate import CommandGate, Nonces
 from agent.wire.messages import Value
+from agent.wire.trust import KeyRing
 from drivers.errors import ProfileError
 from drivers.modbus.bollard import BollardDriver
 from drivers.modbus.line import ModbusLine
@@ -81,7 +82,7 @@ class Guard:
         gate = CommandGate(trust.ring, Nonces(os.urandom, clock.now_ms()))
         self.gatekeeper = Gatekeeper(site.city, site.gateway, gate, trust.signer, executor, clock)
         self.keys = HeldKeys(state / "keys", trust, clock, self.records.beside, self._note_keys)
-        self.keys.users += [gate.use, self.surroundings.use]
+        self.keys.users += [gate.use, self.surroundings.use, self._judge_facts]
         told = (self.figures, self.concerns, os.getpid())
         desk = Desk(site, self.guarded, self.gatekeeper, self.records, self.surroundings, self.keys, clock, *told)
         self.server = LocalServer(state / "guard.sock", desk.answer, group_of(state))
@@ -223,6 +224,11 @@ class Guard:
                 await self.records.event("guard.stop", "", "", "stopped in order; controls released")
         except TimeoutError:
             return  # The controllers' own watchdogs drop what we could not.
+
+    def _judge_facts(self, ring: KeyRing) -> None:
+        if self.commissioning.judge(ring):
+            self.surroundings.uncommissioned = self.commissioning.why_not
+            self.commissioning.tell(self.records)
 
     def _note_keys(self, kind: str, text: str) -> None:
         self.records.note(kind, "", "", text)

@@ -12,6 +12,7 @@ from agent.safety.case import PRESENCE_AGE_MS_MAX
 from agent.safety.mode import Mode, ModeEntry
 from agent.safety.standing import Spent
 from agent.wire.errors import TopicError
+from agent.wire.gate import revoked
 from agent.wire.leadership import Leadership
 from agent.wire.messages import Ack
 from agent.wire.sealing import open_ack, open_state
@@ -44,6 +45,12 @@ class Surroundings:
     def use(self, ring: KeyRing) -> None:
         """Believe by another key list from now on."""
         self._ring = ring
+
+    def revoked(self, command: Command) -> str:
+        """Why nothing may be held by this command any more (SR-25); empty if each of its keys could still sign it."""
+        time = self._clock.read()
+        why = revoked(self._ring, command, self._site.gateway, time.known_ms, time.earliest_ms)
+        return f"SR-25: {why}" if why else ""
 
     def spend(self, command: Command, at_ms: int) -> None:
         """Count one command that is carried out or tried (SR-14, SR-25), of a person or of the observer.

@@ -4,7 +4,7 @@ Each command names its equipment and where it came from. What is not in this lis
 ``agent.wire.verbs`` and is refused there by SR-01.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from agent.model.identity import EquipmentId, PlanNumber
@@ -35,10 +35,12 @@ class Origin:
     Args:
         subjects: distinct signers; the first is the issuer. Empty only for the local plan.
         role: the issuer's role.
+        keys: name and public key of every key that signed, for what happens to keys later. No rule asks for them.
     """
 
     role: Role
     subjects: tuple[str, ...] = ()
+    keys: tuple[tuple[str, bytes], ...] = field(default=(), compare=False, repr=False)
 
 
 LOCAL_PLAN = Origin(Role.LOCAL_PLAN)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 from agent.ledger.errors import LedgerError
+from agent.model.command import Command
 from agent.model.equipment import Bollard, Equipment, Junction, Meter, Points, Segment
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
@@ -40,7 +41,7 @@ from agent.runtime.segment import SegmentControl
 from agent.runtime.uplink import Uplink
 from agent.wire.commissioning import why_unsigned
 from agent.wire.errors import TrustError
-from agent.wire.gate import CommandGate, Nonces
+from agent.wire.gate import CommandGate, Nonces, revoked
 from agent.wire.local import Status
 from agent.wire.messages import Value
 from agent.wire.topics import down
@@ -133,7 +134,9 @@ class Agent:
             driver = SegmentDriver(unit, link.channel, equipment.id)
             cell = equipment.photocell
             daylight = None if cell is None else Daylight(cell, equipment.position, self._clock)
-            control = SegmentControl(equipment, self._site, driver, self._event, self._clock.now_ms, daylight)
+            control = SegmentControl(
+                equipment, self._site, driver, self._event, self._clock.now_ms, daylight, self._revoked
+            )
             self.segments[equipment.id] = control
             current = unit.profile.points[CURRENT].key(link.channel) if CURRENT in unit.profile.points else ""
             return SegmentBehind(
@@ -147,6 +150,10 @@ class Agent:
 
     def _note_keys(self, kind: str, text: str) -> None:
         self.recorder.event("alarm" if kind == REFUSED else "audit", kind, "", "", fitting_text(text))
+
+    def _revoked(self, command: Command) -> str:
+        time = self._clock.read()
+        return revoked(self.keys.ring, command, self._site.gateway, time.known_ms, time.earliest_ms)
 
     def _beat(self) -> None:
         self.uplink.beat()

@@ -55,7 +55,9 @@ class SegmentControl:
         event: Event,
         now_ms: NowMs,
         daylight: Daylight | None = None,
+        revoked: Callable[[Command], str] = lambda _command: "",
     ) -> None:
+        self._revoked = revoked
         self._daylight = daylight
         self._daylight_why = ""
         self._returning: Returning | None = None
@@ -152,6 +154,8 @@ class SegmentControl:
             return
         now_ms = self._now_ms()
         rule, why = "LR-02", due(self.lease, now_ms, self.fleet_silent)
+        if why is None and (revoked := self._revoked(self.lease.approved.command)):
+            rule, why = "SR-25", revoked
         if why is None:
             refused = may_refresh(self.lease, self._site, seen, self.standing(), now_ms)
             if refused is None:

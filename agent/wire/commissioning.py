@@ -57,12 +57,13 @@ class Commissioned:
     """A signature that holds.
 
     Args:
-        subject: who signed, as the key list names them.
+        subject: who signed, as the key list names them. sealed: the signature file.
     """
 
     subject: str
     kid: str
     signed: Signed
+    sealed: bytes
 
 
 class CommissioningError(TrustError):
@@ -147,6 +148,18 @@ def why_unsigned(ring: KeyRing, cabinet: Cabinet, home: Path) -> str:
 
 def open_sealed(ring: KeyRing, cabinet: Cabinet, home: Path, sealed: bytes) -> Commissioned:
     """Check a signature that is not in its place yet; otherwise ``open_facts``."""
+    held = open_again(ring, cabinet, sealed)
+    if sha256(facts_of(cabinet, read_profiles(cabinet, home))).digest() != held.signed.facts:
+        raise CommissioningError(f"its facts have changed since {held.subject} signed them")
+    return held
+
+
+def open_again(ring: KeyRing, cabinet: Cabinet, sealed: bytes) -> Commissioned:
+    """Check whose signature it is, by a newer key list; over which facts it is has been looked at before.
+
+    Raises:
+        CommissioningError: as in ``open_facts``, but for the facts.
+    """
     try:
         opened = ring.open(sealed, _context(cabinet), COMMISSION)
         if opened.role != "commissioner":
@@ -159,9 +172,7 @@ def open_sealed(ring: KeyRing, cabinet: Cabinet, home: Path, sealed: bytes) -> C
     entry = next(each for each in ring.entries() if each.kid == opened.kid)
     if not entry.not_before_ms <= signed.signed_ms <= entry.not_after_ms:
         raise CommissioningError(f"it was signed when {opened.kid} was not valid")
-    if sha256(facts_of(cabinet, read_profiles(cabinet, home))).digest() != signed.facts:
-        raise CommissioningError(f"its facts have changed since {opened.subject} signed them")
-    return Commissioned(opened.subject, opened.kid, signed)
+    return Commissioned(opened.subject, opened.kid, signed, sealed)
 
 
 def _context(cabinet: Cabinet) -> Topic:

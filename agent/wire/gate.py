@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.model.command import Command, CommandClass, Origin, Role
+from agent.model.command import COMMAND_CLASS, Command, CommandClass, Origin, Role
+from agent.model.identity import GatewayId
 from agent.model.observation import ClockQuality, Scalar
 from agent.safety.verdict import Refused
 from agent.wire import envelope
@@ -181,7 +182,9 @@ class CommandGate:
             raise MessageError(f"a command for {message.gateway} on {topic}")
         issuer = _issuer(message, opened)
         # One person with two keys counts once, and the issuer comes first wherever the courier put the envelope.
-        origin = Origin(Role(issuer.role), tuple(dict.fromkeys((issuer.subject, *opened.subjects))))
+        subjects = tuple(dict.fromkeys((issuer.subject, *opened.subjects)))
+        keys = tuple((signer.kid, signer.public_key) for signer in opened.signers)
+        origin = Origin(Role(issuer.role), subjects, keys)
         token = envelope.digest(opened.payload)
         self._forget(now_ms)
         if token in self._admitted:
@@ -214,6 +217,23 @@ class CommandGate:
             self._admitted.popitem(last=False)
 
 
+def revoked(ring: KeyRing, command: Command, gateway: GatewayId, known_ms: int | None, earliest_ms: int) -> str:
+    """Why nothing may be held any more by a command that was admitted; empty if each of its keys could sign it today.
+
+    Args:
+        known_ms, earliest_ms: as the gate has them: Unix time, None if it is unknown; and what it surely is not before.
+    """
+    for kid, public_key in command.origin.keys:
+        entry = ring.entry(kid.encode())
+        if entry is None or entry.public_key != public_key or entry.role not in (Role.OPERATOR, Role.TECHNICIAN):
+            return f"its key was revoked: {kid} commands no more by key list {ring.version}"
+        if (earliest_ms if known_ms is None else known_ms) > entry.not_after_ms:
+            return f"its key was revoked: {kid} is no longer valid"
+        if why := _beyond(entry, COMMAND_CLASS[type(command)], gateway):
+            return f"its key was revoked: {why}"
+    return ""
+
+
 def _issuer(message: CommandMessage, opened: OpenedSet) -> KeyEntry:
     """The signer whom the signed message names: who carries a set could put its envelopes into any order."""
     named = [signer for signer in opened.signers if signer.kid == message.issuer]
@@ -232,8 +252,14 @@ def _out_of_bounds(message: CommandMessage, opened: OpenedSet, topic: Topic) -> 
     """Capability and scope of every signer. An unknown verb needs none beyond commanding: the grammar refuses it."""
     command_class = class_of(message.verb)
     for signer in opened.signers:
-        if EVERY_GATEWAY not in signer.scope and topic.gateway not in signer.scope:
-            return Refused("SR-25", f"{signer.subject} may not command {topic.gateway}")
-        if command_class is not None and _CLASS_NAMES[command_class] not in signer.capabilities:
-            return Refused("SR-25", f"{signer.subject} may not sign {message.verb}: it is class R{int(command_class)}")
+        if why := _beyond(signer, command_class, topic.gateway):
+            return Refused("SR-25", why)
     return None
+
+
+def _beyond(signer: KeyEntry, command_class: CommandClass | None, gateway: GatewayId) -> str:
+    if EVERY_GATEWAY not in signer.scope and gateway not in signer.scope:
+        return f"{signer.subject} may not command {gateway}"
+    if command_class is not None and _CLASS_NAMES[command_class] not in signer.capabilities:
+        return f"{signer.subject} may not sign what is of class R{int(command_class)}"
+    return ""

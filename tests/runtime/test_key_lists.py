@@ -67,6 +67,20 @@ async def test_a_revoked_operator_commands_neither_agent_nor_guard_from_the_deli
         assert rig.guard.guard.keys.ring.version == 2
 
 
+async def test_a_lamp_goes_back_to_its_plan_when_the_key_of_its_override_is_taken_away() -> None:
+    async with lamp_rig() as rig:
+        assert (await rig.set_level(rig.people.alice, 50)).ended == "done"
+        assert await deliver(rig, officers_of(rig).sign(without=["bruno/1"])) == Noted()
+        await rig.poll()
+        assert rig.level() == 50
+        assert await deliver(rig, Officers(rig.site.parent / "trust").sign(without=["alice/1"], version=3)) == Noted()
+        await rig.poll()
+        assert rig[SEGMENT].lease is None
+        (end,) = await rig.log("lease.end")
+        why = "its key was revoked: alice/1 commands no more by key list 3"
+        assert (end.rule, end.text) == ("SR-25", f"{why}; back to the local plan")
+
+
 async def test_an_older_list_a_forged_one_and_a_second_of_the_same_version_are_refused_and_told() -> None:
     async with guarded_rig() as rig:
         await rig.start_guard()
