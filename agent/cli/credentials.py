@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from agent.cli.ending import TechnicianError
+from agent.process.keyfolder import alone_in
 from agent.wire import enrolment
 from agent.wire.enrolment import Papers
 from agent.wire.errors import KeyListError
@@ -297,7 +298,13 @@ def take_key_list(state: Path, sealed: bytes) -> int | None:
 
     Raises:
         KeyListError: not signed as it must be, older, or another list of the same version.
+        OSError: the disk refused, or another process is replacing it; run it again.
     """
+    with alone_in(state / KEYS):
+        return _take_alone(state, sealed)
+
+
+def _take_alone(state: Path, sealed: bytes) -> int | None:
     folder = state / KEYS
     roots = read_roots((folder / "roots.toml").read_text())
     held = load_key_list((folder / "keys.sealed").read_bytes(), roots)

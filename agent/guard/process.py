@@ -163,6 +163,7 @@ class Guard:
                     scans.append(group.create_task(self.presence.run(), name="presence"))
                 scans.append(group.create_task(self._feed_watchdog(), name="watchdog"))
                 scans.append(group.create_task(self.records.run(), name="records"))
+                scans.append(group.create_task(self.keys.run(), name="key list"))
                 timekeeper = Timekeeper(self._clock, self._note_time, self.records.keep_floor)
                 scans.append(group.create_task(timekeeper.run(), name="clock"))
                 await stop.wait()

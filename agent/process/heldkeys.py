@@ -5,18 +5,20 @@ gateway was enrolled with.
 """
 
 import asyncio
-import fcntl
-import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from agent.process.clock import Clock
-from agent.process.trustfiles import KEYS_FILE, Trust, read_key_list, read_roots_file
+from agent.process.keyfolder import newest_in, store
+from agent.process.trustfiles import Trust
 from agent.wire.errors import TrustError
 from agent.wire.trust import KeyRing
 
 DISK_TIMEOUT_S = 10.0
+LOOK_S = 60.0
+"""How often the folder is looked at, for a list that came by another way."""
 TELL_PERIOD_MS = 60_000
 """Sealed records are never shed: whoever sends old lists again and again fills one record a minute, not the disk."""
 DAY_MS = 86_400_000
@@ -70,18 +72,34 @@ class HeldKeys:
                 return ""
             try:
                 async with asyncio.timeout(DISK_TIMEOUT_S):
-                    ring = await self._apart(lambda: _store(self._folder, self.ring, sealed))
+                    ring, why = await self._apart(lambda: store(self._folder, self.ring, sealed))
             except TrustError as error:
                 return self._refuse(f"a key list was not believed, {self.ring.version} stays: {error}")
             except OSError as error:  # A time-out too.
                 why = error.strerror or "it does not answer"
                 return self._refuse(f"the disk did not take a key list, {self.ring.version} stays: {why}")
-            if ring.version > self.ring.version:
-                self.ring = ring
-                for use in self.users:
-                    use(ring)
-                self._tell(TAKEN, f"key list {ring.version} is in force: {len(ring)} keys")
-            return ""
+            self._use(ring)
+            return self._refuse(f"a key list was not believed, {ring.version} stays: {why}") if why else ""
+
+    async def run(self) -> None:
+        """Look at the folder every minute, for as long as the process lasts."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Believe what another has put on disk: `armoire renew` when it did not reach us, or our own write, come late."""
+        async with self._turn:
+            with suppress(TrustError, OSError):  # What is in force stays, and the status says which it is.
+                async with asyncio.timeout(DISK_TIMEOUT_S):
+                    self._use(await self._apart(lambda: newest_in(self._folder, self.ring)))
+
+    def _use(self, ring: KeyRing) -> None:
+        if ring.version > self.ring.version:
+            self.ring = ring
+            for use in self.users:
+                use(ring)
+            self._tell(TAKEN, f"key list {ring.version} is in force: {len(ring)} keys")
 
     def _date(self, ring: KeyRing) -> None:
         """It is not before the officers signed: what had expired then has expired, also for a clock nobody keeps."""
@@ -106,55 +124,3 @@ class HeldKeys:
             self._told_at_ms = now_ms
             self._tell(REFUSED, why)
         return why
-
-
-def _store(folder: Path, ring: KeyRing, sealed: bytes) -> KeyRing:
-    """Put a newer list on disk; return the newest there is.
-
-    Raises:
-        TrustError: not believed. OSError: not written; what is there was there before.
-    """
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Agent, guard and `armoire renew` may share one folder.
-        return _store_alone(folder, ring, sealed)
-    finally:
-        os.close(lock)
-
-
-def _store_alone(folder: Path, ring: KeyRing, sealed: bytes) -> KeyRing:
-    roots = read_roots_file(folder, ring.city)
-    try:
-        held = read_key_list(folder, roots)
-    except TrustError:
-        held = ring  # Damaged since our start: what we believe is the better word.
-    if held.version > ring.version:
-        ring = ring.replaced_by(held.sealed, roots)  # `armoire renew` has been here.
-    newer = ring.replaced_by(sealed, roots)
-    if newer.sealed != held.sealed:
-        replace_durably(folder / KEYS_FILE, sealed)
-    return newer
-
-
-def replace_durably(path: Path, data: bytes) -> None:
-    """Put a file in another's place, whole or not at all, and on disk on return.
-
-    Raises:
-        OSError: it could not be; the old one is as it was.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

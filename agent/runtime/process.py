@@ -253,6 +253,7 @@ class Agent:
         if self.guard is not None:
             yield "guard mirror", self.guard.run(self._expect("guard mirror", deadline_ms), self.uplink.beat)
         yield "gateway's keys", self.gateway_keys.run()
+        yield "key list", self.keys.run()
         yield "uplink", self.uplink.run()
         yield "desired state", self.desired.run()
         yield "clock", Timekeeper(self._clock, self._note_time, self._journal.keep_floor).run()

@@ -1,13 +1,17 @@
 """Key lists that arrive while the processes run: believed at once by agent and guard, on disk before, never backwards."""
 
+import asyncio
 import errno
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from agent.process import heldkeys
+from agent.cli import credentials
+from agent.process import keyfolder
+from agent.process.stopping import stop_all
 from agent.process.trustfiles import read_key_list
 from agent.wire.local import Failed, Noted, Reply, Submit, TellFleetSeen
 from agent.wire.topics import down
@@ -123,19 +127,89 @@ async def test_a_list_the_disk_does_not_take_is_not_believed_and_taken_when_it_c
 ) -> None:
     async with guarded_rig() as rig:
         sealed = officers_of(rig).sign(without=["alice/1"])
-        real = heldkeys.replace_durably
+        real = keyfolder.replace_durably
 
         def full(path: Path, data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(heldkeys, "replace_durably", full)
+        monkeypatch.setattr(keyfolder, "replace_durably", full)
         reply = await deliver(rig, sealed)
         assert isinstance(reply, Failed)
         assert "No space left" in reply.text
         assert rig.agent.keys.ring.version == 1
-        monkeypatch.setattr(heldkeys, "replace_durably", real)
+        monkeypatch.setattr(keyfolder, "replace_durably", real)
         assert await deliver(rig, sealed) == Noted()
         assert rig.agent.keys.ring.version == 2
+
+
+@pytest.mark.parametrize("slow", ["the process", "armoire renew"])
+async def test_two_who_replace_the_list_at_once_leave_the_newer_one_whoever_is_slow(
+    monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    async with lamp_rig() as rig:
+        officers = officers_of(rig)
+        older, newer = officers.sign(), officers.sign(without=["alice/1"])
+        folder, ring = rig.state / "keys", rig.agent.keys.ring
+        threads: list[threading.Thread] = []
+
+        def take_newer() -> None:
+            if slow == "the process":
+                credentials.take_key_list(rig.state, newer)
+            else:
+                keyfolder.store(folder, ring, newer)
+
+        def while_it_writes(owner: object, name: str) -> None:
+            real = getattr(owner, name)
+
+            def write(path: Path, *rest: object) -> None:
+                if not threads:
+                    threads.append(threading.Thread(target=take_newer))
+                    threads[0].start()
+                    threads[0].join(0.3)  # Without a lock it is done by then, and overwritten now.
+                real(path, *rest)
+
+            monkeypatch.setattr(owner, name, write)
+
+        while_it_writes(keyfolder, "replace_durably")
+        while_it_writes(credentials, "_write")
+        if slow == "the process":
+            assert await deliver(rig, older) == Noted()
+        else:
+            assert credentials.take_key_list(rig.state, older) == 2
+        await asyncio.to_thread(threads[0].join)
+        assert read_key_list(folder, officers.roots).version == 3
+
+
+async def test_a_list_that_was_put_on_disk_is_taken_within_a_minute_also_when_an_older_one_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with guarded_rig() as rig:
+        await rig.start_guard()
+        officers = officers_of(rig)
+        second, third, fourth = officers.sign(), officers.sign(), officers.sign(without=["alice/1"])
+        assert credentials.take_key_list(rig.state, third) == 3
+        assert isinstance(await deliver(rig, second), Failed)
+        assert rig.agent.keys.ring.version == 3
+        assert credentials.take_key_list(rig.state, fourth) == 4
+        monkeypatch.setattr("agent.process.heldkeys.LOOK_S", 0.02)
+        tasks = [asyncio.create_task(keys.run()) for keys in (rig.agent.keys, rig.guard.guard.keys)]
+        await wait_until(lambda: {rig.agent.keys.ring.version, rig.guard.guard.keys.ring.version} == {4})
+        (rig.state / "keys/keys.sealed").write_bytes(second)  # Somebody set the disk back.
+        await rig.agent.keys.look()
+        assert rig.agent.keys.ring.version == 4
+        await stop_all(tasks)
+        assert isinstance(await say(rig), Failed)
+
+
+async def test_whoever_holds_the_folder_for_ever_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyfolder, "LOCK_TRIES", 2)
+    async with lamp_rig() as rig:
+        sealed = officers_of(rig).sign()
+        with keyfolder.alone_in(rig.state / "keys"):
+            reply = await deliver(rig, sealed)
+            assert isinstance(reply, Failed)
+            assert "another process is replacing the key list" in reply.text
+        assert await deliver(rig, sealed) == Noted()
 
 
 async def test_a_guard_that_was_away_gets_the_list_when_it_is_back() -> None:
