@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ from fleet.changes import Change
 from fleet.checkpoints import Checkpoints, Whose
 from fleet.commands import Commands
 from fleet.desired import DesiredStates
+from fleet.director import DirectorKey
 from fleet.errors import AskError, StoreError
 from fleet.folder import Trust
 from fleet.ingest import Ingest
@@ -86,7 +87,8 @@ class ControlRoom:
     ) -> None:
         self.arrangement = arrangement or Arrangement()
         self.fleet = fleet
-        self.trust = trust
+        self.director = DirectorKey(trust.director)
+        self.trust = trust = replace(trust, director=self.director.as_signer)
         self.city = trust.roots.city
         opened = open_stores(self.arrangement, folder, fleet)
         self.store = opened.store

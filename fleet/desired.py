@@ -29,7 +29,7 @@ from agent.wire.messages import (
 from fleet import desired_rows
 from fleet.desired_answers import DesiredAnswer, DesiredRequest, SettingAnswer, VersionAnswer
 from fleet.desired_rows import Document, Settings, nested
-from fleet.errors import AskError, StoreError
+from fleet.errors import AskError, SigningError, StoreError
 from fleet.merkle_log import digest_of
 from fleet.registry import UP
 
@@ -173,7 +173,10 @@ class DesiredStates:
             SCHEMA, gateway, newest + 1, now_ms, [DesiredSetting(*key, value) for key, value in settings.items()]
         )
         topic = topics.down(self._room.city, GatewayId(gateway), "desired")
-        sealed = sealing.seal_message(self._room.trust.director, topic, message)
+        try:
+            sealed = sealing.seal_message(self._room.trust.director, topic, message)
+        except SigningError as error:
+            raise AskError(503, f"nothing was changed: {error}") from error
         return Document(gateway, newest + 1, operator, now_ms, settings, digest_of(sealed), sealed)
 
     async def _store(self, document: Document) -> None:

@@ -13,6 +13,10 @@ class StoreError(FleetError):
     """The database did not take it: nothing of it is durable, and nobody was told that it is."""
 
 
+class SigningError(StoreError):
+    """The manager's own key cannot sign: what needs its signature was neither stored nor said."""
+
+
 class CertificateError(FleetError):
     """A certificate, a request for one or an authority's key cannot be used. Nothing was certified."""
 

@@ -21,6 +21,7 @@ def read(room: "ControlRoom", now_ms: int) -> HealthAnswer:
         f"store: {room.writer.problem}; nothing is acknowledged, gateways keep their data"
         if room.writer.problem
         else "",
+        f"{room.director.problem}; nothing is acknowledged" if room.director.problem else "",
         *(f"broker {each.broker}: {each.reason}" for each in room.links if not each.is_connected),
         room.leading.problem,
     ]

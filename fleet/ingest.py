@@ -24,6 +24,7 @@ from fleet import changes, command_rows, event_rows, presence, unpacking
 from fleet.arrival import Arrival, Places
 from fleet.changes import Change
 from fleet.command_rows import Conclusion
+from fleet.errors import SigningError
 from fleet.rows import Rows
 from fleet.standing import Known, Standing
 from fleet.tally import Tally
@@ -60,6 +61,7 @@ class Ingest:
         self._rejections = Rejections()
         self._quarantined: set[bytes] = set()
         self._refused: set[bytes] = set()
+        self._unsigned: set[str] = set()
         self._held: dict[tuple[str, str], str] = {}
         self._told: dict[tuple[str, str], str] = {}
         self._places = Places(city, ring)
@@ -106,8 +108,13 @@ class Ingest:
         self.standing.inbound.committed()
         self.standing.log.committed()
         told = self._changes
-        for gateway in sorted(self._to_acknowledge | self._rebirths):
-            told.append(changes.AckDue(gateway, self._ack(gateway, now_ms)))
+        self._unsigned |= self._to_acknowledge | self._rebirths
+        try:
+            for gateway in sorted(self._unsigned):
+                told.append(changes.AckDue(gateway, self._ack(gateway, now_ms)))
+                self._unsigned.discard(gateway)
+        except SigningError:
+            pass  # Told where the key is. The rest is acknowledged with the first commit after it signs again.
         self._begin()
         return told
 
@@ -123,10 +130,11 @@ class Ingest:
         """Where all its streams stand, so that a newer ack says everything an older one did."""
         heads = self.standing.inbound.acks(gateway)
         is_rebirth = gateway in self._rebirths
+        ack = Ack(SCHEMA, gateway, self.term, heads, is_rebirth)
+        sealed = self._signer.seal(encode(ack), topics.down(self.city, GatewayId(gateway), "ack"))
         if is_rebirth:
             self.standing.known(gateway).rebirth_asked_ms = now_ms
-        ack = Ack(SCHEMA, gateway, self.term, heads, is_rebirth)
-        return self._signer.seal(encode(ack), topics.down(self.city, GatewayId(gateway), "ack"))
+        return sealed
 
     def _receive(self, arrival: Arrival, connection: Connection, now_ms: int) -> None:
         gateway = place = NOBODY

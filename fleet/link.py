@@ -30,7 +30,7 @@ from agent.wire.messages import SCHEMA, FleetState
 from agent.wire.rejections import THROTTLED, Rejections
 from fleet.arrival import Arrival
 from fleet.control_room import ControlRoom, Link, unix_ms
-from fleet.errors import AskError, FolderError
+from fleet.errors import AskError, FolderError, SigningError
 from fleet.mqtt_client import Client
 
 STATE_S = 10.0
@@ -255,17 +255,23 @@ class FleetLink:
         topic = topics.fleet_state(room.city)
         while True:  # As long as the connection lasts.
             self._state_due.clear()
-            if room.leading.may_act():
-                now_ms = unix_ms()
-                beat, host = room.terms.next_beat(now_ms), self._broker.host[:40]
-                note = room.checkpoints.note
-                state = FleetState(SCHEMA, room.fleet, room.term, host, now_ms, beat, room.ring.version, note)
-                sealed = sealing.seal_message(room.trust.director, topic, state)
+            if room.leading.may_act() and (sealed := self._state(topic)):
                 async with asyncio.timeout(TIMEOUT_S):
                     await client.publish(str(topic), sealed, qos=1, retain=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(STATE_S):
                     await self._state_due.wait()
+
+    def _state(self, topic: topics.Topic) -> bytes:
+        """Our state, sealed; empty while our key cannot sign."""
+        room, now_ms = self._room, unix_ms()
+        beat, host = room.terms.next_beat(now_ms), self._broker.host[:40]
+        note = room.checkpoints.note
+        state = FleetState(SCHEMA, room.fleet, room.term, host, now_ms, beat, room.ring.version, note)
+        try:
+            return sealing.seal_message(room.trust.director, topic, state)
+        except SigningError:
+            return b""
 
     async def _send(self, client: aiomqtt.Client) -> None:
         city = self._room.city
