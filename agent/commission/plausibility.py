@@ -76,6 +76,9 @@ def notes_of(cabinet: Cabinet) -> Iterator[Finding]:
     for junction in cabinet.site.equipment.values():
         if not isinstance(junction, Junction):
             continue
+        if junction.configuration_id is None:
+            text = "not written: a changed configuration is noticed only while the guard runs, not over its restart (SR-16)"
+            yield _at(junction, "configuration_id", text)
         if not junction.stages:
             yield _at(
                 junction, "stages", "not written: every largest set of groups without a conflict was taken as a stage"

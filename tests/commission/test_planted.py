@@ -1,8 +1,11 @@
 """Planted configuration errors: each is found, and named with its culprit."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.commission.monge import TEXT, said_of
+from agent.commission.plausibility import notes_of
+from tests.commission.monge import MONGE, TEXT, cabinet_of, said_of
 
 J = "junction j-monge"
 PLANTED = {
@@ -150,6 +153,17 @@ PLANTED = {
 
 def test_the_site_itself_is_in_order() -> None:
     assert said_of(TEXT) == []
+
+
+def test_a_configuration_that_nobody_commissioned_is_noted() -> None:
+    note = (
+        f"{J}: configuration_id: not written: a changed configuration is noticed only while the guard runs, "
+        "not over its restart (SR-16)"
+    )
+    cabinet = cabinet_of()
+    assert note in map(str, notes_of(cabinet))
+    site = replace(cabinet.site, equipment={MONGE.id: replace(MONGE, configuration_id=0)})
+    assert note not in map(str, notes_of(replace(cabinet, site=site)))
 
 
 @pytest.mark.parametrize(("old", "new", "line"), PLANTED.values(), ids=PLANTED)
