@@ -48,7 +48,7 @@ CHILD_SECONDS_MAX = 900
 """By the clock. Long, because a busy machine must not make a survivor look as if it hung."""
 PLUGINS = "-p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider --timeout=0"
 OPTIONS = (*f"-x -q --tb=no --assert=plain {PLUGINS} -k".split(), f"not {TESTS_OF_TESTS}")
-KILLED, SURVIVED, HANGS = "killed", "survived", "hangs"
+KILLED, SURVIVED, HANGS, LOST = "killed", "survived", "hangs", "killed from outside"
 EXIT_DONE, EXIT_SURVIVORS, EXIT_BROKEN = 0, 1, 2
 
 
@@ -144,19 +144,24 @@ def _ended(running: dict[int, _Child]) -> Iterator[tuple[Mutant, str]]:
         done, status = os.waitpid(pid, 0 if is_late else os.WNOHANG)
         if done:
             del running[pid]
-            yield child.mutant, _how(status)
+            how = how_ended(status)
+            yield child.mutant, HANGS if is_late and how == LOST else how  # That was we.
 
 
-def _how(status: int) -> str:
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGXCPU, signal.SIGKILL, signal.SIGALRM}:
+def how_ended(status: int) -> str:
+    """What a child's end says of its fault; nothing, if another killed it, such as the kernel when memory is short."""
+    if not os.WIFSIGNALED(status):
+        return KILLED if status else SURVIVED
+    number = os.WTERMSIG(status)
+    if number in {signal.SIGXCPU, signal.SIGALRM}:
         return HANGS
-    return KILLED if status else SURVIVED
+    return LOST if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP} else KILLED
 
 
 def run_one(mutant: Mutant | None, cpu_s: int) -> str:
     """Try one fault, or none, and wait for the end."""
     pid = _fork(mutant, cpu_s)  # Ends by itself, by its processor time or by its alarm.
-    return _how(os.waitpid(pid, 0)[1])
+    return how_ended(os.waitpid(pid, 0)[1])
 
 
 def _fork(mutant: Mutant | None, cpu_s: int) -> int:
@@ -250,14 +255,14 @@ def _tell(ended: list[tuple[Mutant, str]], console: Console, took_s: float, *, i
     survivors = [mutant for mutant, how in ended if how == SURVIVED]
     known = {row.name for row in listed(ROOT)}
     unknown = [mutant for mutant in survivors if mutant.name not in known]
-    score = 100.0 * (len(ended) - len(survivors)) / max(1, len(ended))
+    score = 100.0 * (counts[KILLED] + counts[HANGS]) / max(1, len(ended))
     for mutant in unknown:
         console.print(f"survives: {mutant}", markup=False, soft_wrap=True)
     if unknown:
         console.print(f"write a test, or a line into {PAGE} with the reason why nothing can tell:")
     for mutant in unknown:
         console.print(row(mutant.name, ""), markup=False, soft_wrap=True)
-    if is_whole and (stale := known - {mutant.name for mutant in survivors}):
+    if is_whole and (stale := known - {mutant.name for mutant, how in ended if how in {SURVIVED, LOST}}):
         for name in sorted(stale):
             console.print(f"listed as a survivor, and killed: {name}", markup=False, soft_wrap=True)
     console.print(
@@ -267,6 +272,11 @@ def _tell(ended: list[tuple[Mutant, str]], console: Console, took_s: float, *, i
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     rows = [{"name": mutant.name, "line": mutant.line, "ended": how} for mutant, how in ended]
     REPORT.write_text(json.dumps({"score": score, "seconds": took_s, "mutants": rows}, indent=1), encoding="utf-8")
+    if counts[LOST]:
+        console.print(
+            f"{counts[LOST]} were killed from outside, so nothing is known of them: run it again, with fewer --jobs"
+        )
+        return EXIT_BROKEN
     return EXIT_SURVIVORS if unknown or (is_whole and score < SCORE_MIN_PERCENT) else EXIT_DONE
 
 

@@ -1,14 +1,32 @@
 """The mutants themselves: each is a program that differs, and has a name that is its own."""
 
 import ast
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests.proof.mutants import all_mutants
+from tests.proof.mutants import (
+    EXIT_BROKEN,
+    EXIT_DONE,
+    HANGS,
+    KILLED,
+    LOST,
+    SURVIVED,
+    _tell,
+    all_mutants,
+    how_ended,
+)
 from tests.proof.mutation import mutants_of, mutated
 from tests.proof.survivors import listed
 from tests.tree import ROOT
+
+BY_ITSELF = "import os, sys; os.kill(os.getpid(), int(sys.argv[1]))"
 
 SOURCE = '''
 """A module."""
@@ -76,3 +94,43 @@ def test_every_survivor_listed_is_a_mutant_of_the_kernel_as_it_is_and_has_a_reas
     assert [row.name for row in rows if row.name not in names] == []
     assert all(len(row.reason) > 20 for row in rows)
     assert len({row.name for row in rows}) == len(rows)
+
+
+def status_of(code: str, *arguments: str) -> int:
+    """How a real process ended, as the kernel tells it."""
+    child = subprocess.Popen([sys.executable, "-S", "-E", "-c", code, *arguments])
+    status = os.waitpid(child.pid, 0)[1]
+    child.returncode = 0  # It is waited for.
+    return status
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGXCPU, HANGS),
+        (signal.SIGALRM, HANGS),
+        (signal.SIGSEGV, KILLED),
+        (signal.SIGKILL, LOST),
+        (signal.SIGTERM, LOST),
+    ],
+)
+def test_only_a_limit_of_our_own_says_that_a_fault_hangs(number: signal.Signals, how: str) -> None:
+    assert how_ended(status_of(BY_ITSELF, str(int(number)))) == how
+
+
+def test_a_fault_is_noticed_by_a_failing_test_and_survives_if_none_fails() -> None:
+    assert how_ended(status_of("raise SystemExit(1)")) == KILLED
+    assert how_ended(status_of("")) == SURVIVED
+
+
+def test_a_run_in_which_a_child_was_killed_from_outside_is_broken_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.proof.mutants.REPORT", tmp_path / "report.json")
+    first, second, *_ = mutants_of(SOURCE, "module.py")
+    console = Console(width=200)
+    with console.capture() as told:
+        assert _tell([(first, KILLED), (second, LOST)], console, 1.0, is_whole=False) == EXIT_BROKEN
+    assert "1 were killed from outside" in told.get()
+    assert ": 50.0 % noticed" in told.get()
+    assert _tell([(first, KILLED), (second, HANGS)], console, 1.0, is_whole=False) == EXIT_DONE
