@@ -11,3 +11,7 @@ class LedgerBusyError(LedgerError):
 
 class UnsealableError(LedgerError):
     """What was to be sealed is not a link: our own bug, or outside bytes nobody cleaned."""
+
+
+class UnsignedError(LedgerError):
+    """The key does not sign: a token that was taken out, or hangs. The disk is not to blame."""

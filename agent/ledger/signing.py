@@ -1,6 +1,6 @@
 """Signing what the ledger seals."""
 
-from agent.ledger.errors import LedgerError
+from agent.ledger.errors import UnsignedError
 from agent.wire.keyfile import KeyFileError, Signer
 from agent.wire.topics import Topic
 
@@ -9,9 +9,9 @@ def seal(signer: Signer, payload: bytes, topic: Topic) -> bytes:
     """Seal a link.
 
     Raises:
-        LedgerError: the key cannot sign, as that of a token that was taken out; the records wait, as for a disk.
+        UnsignedError: the key cannot sign, as that of a token that was taken out; the records wait, as for a disk.
     """
     try:
         return signer.seal(payload, topic)
     except KeyFileError as error:
-        raise LedgerError(f"not signed: {error}") from error
+        raise UnsignedError(f"not signed: {error}") from error

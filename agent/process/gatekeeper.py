@@ -201,7 +201,7 @@ class Gatekeeper:
                 end = self._refusal(message, refused, ended)
                 if not self._is_recorded_now(kid, message, ended):
                     self.count("declined again")  # Answered all the same.
-                    return self._seal(self._outcome(message, kid, *end))
+                    return await self._seal(self._outcome(message, kid, *end))
                 self.count("declined")
                 return await self._conclude(message, kid, end, {})
             case Admitted():
@@ -261,14 +261,19 @@ class Gatekeeper:
             await self._executor.record(kind, outcome.equipment, outcome.rule, text, detail)
         except LedgerError:
             self.count("unrecorded")  # It happened all the same, and whoever asked must know.
-        return self._seal(outcome)
+        return await self._seal(outcome)
 
-    def _seal(self, outcome: Outcome) -> OutcomeIs:
+    async def _seal(self, outcome: Outcome) -> OutcomeIs:
+        payload = encode(outcome)
         try:
-            return OutcomeIs(outcome, self._signer.seal(encode(outcome), self._result_topic))
+            if self._signer.is_slow:  # Seconds, up to its own time-out; the polls share this loop. Never the guard's.
+                sealed = await asyncio.to_thread(self._signer.seal, payload, self._result_topic)
+            else:
+                sealed = self._signer.seal(payload, self._result_topic)
         except KeyFileError:  # A token that was taken out. Whoever asked here is told; the fleet will say unknown.
             self.count("unsigned")
-            return OutcomeIs(outcome, b"")
+            sealed = b""
+        return OutcomeIs(outcome, sealed)
 
     def rehearse(self, message: CommandMessage, role: str) -> Reply:
         """Judge what a command of ``role`` would meet, and do nothing."""

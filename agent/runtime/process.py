@@ -191,7 +191,10 @@ class Agent:
                 f"the floors of the lighting are not commissioned: {self._unsigned}; they are kept as the file has them"
             )
             warnings.append(fitting_text(text))
-        if self.recorder.is_failing:
+        if unsigned := self.recorder.unsigned:
+            text = f"records are {unsigned}; they wait in memory, and commands are answered unsigned"
+            warnings.append(fitting_text(text))
+        elif self.recorder.is_failing:
             warnings.append("the disk takes no records; they wait in memory, and commands are refused")
         return Status(
             process="agent",

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from agent.ledger.errors import LedgerError, UnsealableError
+from agent.ledger.errors import LedgerError, UnsealableError, UnsignedError
 from agent.model.observation import PointValue, Quality, Scalar
 from agent.process.clock import Clock
 from agent.runtime.journal import Journal
@@ -79,6 +79,7 @@ class Lane(Generic[T]):
         self.dropped = 0
         self.failures = 0
         self.is_failing = False
+        self.unsigned = ""  # Why, while it fails because the key does not sign.
 
     @property
     def held(self) -> int:
@@ -156,11 +157,12 @@ class Lane(Generic[T]):
             if left := await self._store(group[:middle]):
                 return left + group[middle:]
             return await self._store(group[middle:])
-        except LedgerError:
+        except LedgerError as error:
             self.failures += 1
             self.is_failing = True
+            self.unsigned = str(error) if isinstance(error, UnsignedError) else ""
             return group
-        self.is_failing = False
+        self.is_failing, self.unsigned = False, ""
         return []
 
     def _shorten(self) -> None:
@@ -191,6 +193,11 @@ class Recorder:
     def is_failing(self) -> bool:
         """Whether the disk refused the newest records of some stream."""
         return any(lane.is_failing for lane in self._lanes)
+
+    @property
+    def unsigned(self) -> str:
+        """Why some stream's newest records could not be signed; empty unless that is why they wait."""
+        return next((lane.unsigned for lane in self._lanes if lane.unsigned), "")
 
     @property
     def failures(self) -> int:

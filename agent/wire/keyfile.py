@@ -87,6 +87,11 @@ class Signer:
         return cls(kid, Ed25519PrivateKey.from_private_bytes(seed))
 
     @property
+    def is_slow(self) -> bool:
+        """Whether signing may take seconds, because the key is in a token: not to be done where others wait."""
+        return not isinstance(self._key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey)
+
+    @property
     def public_key(self) -> bytes:
         """The public half, as the key list carries it."""
         if isinstance(self._key, Ed25519PrivateKey):

@@ -13,12 +13,12 @@ Source: PKCS #11 v2.40 (OASIS): CKM_EC_KEY_PAIR_GEN, CKM_ECDSA over a SHA-256 di
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
 
 from agent.wire.envelope import ESP256, P256_ORDER
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from pkcs11 import Session
 
 SCHEME = "pkcs11:"
+T = TypeVar("T")
 POINT_BYTES = 65
 PIN_BYTES_MAX = 255
+SIGN_TIMEOUT_S = 2.0
+"""[D] A TPM is said to take a tenth of a second. Whoever signs waits no longer; the token may answer later."""
+FIND_TIMEOUT_S = 30.0
 _DER_OCTETS = b"\x04\x41"  # A DER OCTET STRING of 65 bytes: how CKA_EC_POINT wraps the point.
 _PATH, _QUERY = ("token", "object"), ("module-path", "pin-source", "pin-value")
 _NOT_FOR_OTHERS = stat.S_IRWXO | stat.S_IWGRP
@@ -94,8 +98,11 @@ def read_uri(text: str) -> TokenUri:
 class TokenKey:
     """One P-256 key in a token. Implements ``keyfile.Key``; its methods may be called by several threads.
 
+    The module is only called in threads that nobody waits for: a token that hangs costs a time-out once, then an error
+    at once until it has answered, and does not keep the process from ending.
+
     Raises:
-        TokenError: no module, no token, no key, or the PIN is not the right one.
+        TokenError: no module, no token, no key, the PIN is not the right one, or no answer within 30 s.
     """
 
     algorithm = ESP256
@@ -103,8 +110,8 @@ class TokenKey:
     def __init__(self, uri: TokenUri) -> None:
         self._uri = uri
         self._turn = threading.Lock()  # A session does one thing at a time.
-        with _told(uri):
-            self._key, self.public_key = _find(uri)
+        self._asked: threading.Thread | None = None
+        self._key, self.public_key = self._answer(lambda: _find(uri), FIND_TIMEOUT_S)
 
     @property
     def reference(self) -> str:
@@ -115,19 +122,46 @@ class TokenKey:
         """Return ``r | s`` with the lower ``s``.
 
         Raises:
-            TokenError: the token does not sign, also after it was asked anew: it may have been taken out and put in.
+            TokenError: the token does not sign, also after it was asked anew: it may have been taken out and put in. Or
+                not within 2 s.
         """
         digest = sha256(message).digest()
-        with self._turn, _told(self._uri):
-            try:
-                signature = _sign(self._key, digest)
-            except Exception:  # noqa: BLE001 - whatever the token says, a new session is tried once and tells why not
-                self._key, _ = _find(self._uri)
-                signature = _sign(self._key, digest)
+        signature = self._answer(lambda: self._signature(digest), SIGN_TIMEOUT_S)
         if len(signature) != 2 * 32:
             raise TokenError(f"{self._uri.token}: a signature of {len(signature)} bytes")
         r, s = signature[:32], int.from_bytes(signature[32:], "big")
         return r + min(s, P256_ORDER - s).to_bytes(32, "big")
+
+    def _signature(self, digest: bytes) -> bytes:
+        try:
+            return _sign(self._key, digest)
+        except Exception:  # noqa: BLE001 - whatever the token says, a new session is tried once and tells why not
+            self._key, _ = _find(self._uri)
+            return _sign(self._key, digest)
+
+    def _answer(self, question: Callable[[], T], timeout_s: float) -> T:
+        """What the token says within ``timeout_s``; while it owes an older answer, it is asked nothing."""
+        answers: list[T | TokenError] = []
+
+        def ask() -> None:
+            try:
+                with _told(self._uri):
+                    answers.append(question())
+            except TokenError as error:
+                answers.append(error)
+
+        with self._turn, _told(self._uri):
+            if self._asked is not None and self._asked.is_alive():
+                raise TokenError(f"token {self._uri.token!r} still owes an answer; nothing was signed")
+            self._asked = threading.Thread(target=ask, name="token", daemon=True)
+            self._asked.start()
+            self._asked.join(timeout_s)
+            if self._asked.is_alive():
+                raise TokenError(f"token {self._uri.token!r} has not answered in {timeout_s:g} s; nothing was signed")
+        answer = answers[0]
+        if isinstance(answer, TokenError):
+            raise answer
+        return answer
 
 
 def make_key(uri: TokenUri, label: str) -> TokenKey:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import credentials
+from agent.wire import token as token_module
 from agent.wire.envelope import ED25519, ESP256
 from agent.wire.keyfile import Signer, read_signer
 from agent.wire.token import TokenError, TokenKey, TokenUri, make_key, read_uri
@@ -51,6 +53,33 @@ def test_a_session_that_ended_is_begun_anew(token: TokenUri) -> None:
     key = make_key(token, "agent-3")
     key._key.session.close()
     assert len(key.sign(b"x")) == 64
+
+
+def test_a_token_that_hangs_costs_one_time_out_and_signs_again_once_it_has_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free, asked = threading.Event(), []
+
+    def hang(_key: object, _digest: bytes) -> bytes:
+        asked.append(threading.current_thread().daemon)  # Else the process could not end while it hangs.
+        assert free.wait(20)
+        return b"\x01" * 64
+
+    monkeypatch.setattr(token_module, "_find", lambda _uri: (None, b"\x04" * 65))
+    monkeypatch.setattr(token_module, "_sign", hang)
+    monkeypatch.setattr(token_module, "SIGN_TIMEOUT_S", 0.05)
+    key = TokenKey(TokenUri("armoire", "agent-9", "/no/such/module.so"))
+    with pytest.raises(TokenError, match=r"has not answered in 0\.05 s; nothing was signed"):
+        key.sign(b"x")
+    monkeypatch.setattr(token_module, "SIGN_TIMEOUT_S", 20.0)
+    for _ in range(3):  # At once, and it is not asked again.
+        with pytest.raises(TokenError, match="still owes an answer; nothing was signed"):
+            key.sign(b"x")
+    assert asked == [True]
+    free.set()
+    assert key._asked is not None
+    key._asked.join(20)
+    assert key.sign(b"x") == b"\x01" * 64
 
 
 def test_what_is_wrong_with_a_token_is_one_sentence(token: TokenUri, tmp_path: Path) -> None:
