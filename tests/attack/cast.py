@@ -35,5 +35,6 @@ class Cast:
             people.unix_ms - DAY_MS,
         )
         renewed = KeyList(old.schema, old.city, old.version + 1, old.issued_ms, old.expires_ms, [*old.keys, worn])
-        officers = [read_signer(home / "trust" / "offline" / f"root-{number}.pem") for number in (1, 2)]
-        (keys / KEYS_FILE).write_bytes(sign_key_list(renewed, officers))
+        self.officers = [read_signer(home / "trust" / "offline" / f"root-{number}.pem") for number in (1, 2)]
+        (keys / KEYS_FILE).write_bytes(sign_key_list(renewed, self.officers))
+        self.old_list, self.key_list = sealed, renewed

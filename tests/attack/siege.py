@@ -13,6 +13,7 @@ import psutil
 
 from agent.model.identity import GatewayId
 from agent.wire import envelope
+from agent.wire.demotrust import sign_key_list
 from agent.wire.keyfile import Signer
 from agent.wire.local import LENGTH_BYTES, Submit, TellFleetSeen, frame
 from agent.wire.messages import SCHEMA, Ack, CommandMessage, FleetState, StreamHead, encode
@@ -27,6 +28,11 @@ FRAMES = int(os.environ.get("ARMOIRE_ATTACK_FRAMES", "100000"))
 SEED = int(os.environ.get("ARMOIRE_ATTACK_SEED", "1"))
 LANES = 8
 PIPELINED = 32
+TICKS_SHARE_MIN = 0.9
+"""Of those in calm: a scan that was skipped is missing. Seen: 99 %."""
+LATE_SHARE_MAX = 0.2
+"""More than in calm. Seen: 2 %, with four times as many others at work as there are cores, and without the real-time
+priority that a cabinet's guard has."""
 FLOOD_TIMEOUT_S = 60.0 + FRAMES / 500
 STRANGE: tuple[object, ...] = (
     None, True, -1, 0, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), float("inf"), "", "\0", "a" * 5_000,
@@ -137,6 +143,38 @@ def forged_fleet(cast: Cast) -> list[Blow]:
     return [*blows, Blow(frame(TellFleetSeen("armoire/1/../../etc", b"")), "rejected topic")]
 
 
+def forged_lists(cast: Cast) -> list[Blow]:
+    """Key lists the guard must not take: of nobody, of too few, of others' cities, old ones, torn and swollen ones."""
+    people, officers, held = cast.people, cast.officers, cast.key_list
+
+    def newer(signers: Sequence[Signer], **changes: object) -> bytes:
+        """A list that lets the attacker command, were it believed."""
+        fields = {"version": held.version + 1, "keys": [*held.keys[1:], held.keys[0]], **changes}
+        return sign_key_list(msgspec.structs.replace(held, **fields), list(signers))
+
+    impostors = [Signer(each.kid.decode(), stranger(each.kid.decode())._key) for each in officers]
+    good = newer(officers)
+    lists = [
+        newer(impostors),
+        newer([stranger("root/8"), stranger("root/9")]),
+        newer([officers[0], impostors[1]]),
+        newer(officers[:1]),
+        newer([people.director, people.technician]),
+        newer(officers, city="elsewhere"),
+        newer(officers, version=held.version),
+        newer(officers, keys=[*held.keys, held.keys[0]]),
+        cast.old_list,
+        b"",
+        good[:-1],
+        good + b"\0",
+        good + bytes(261_121 - len(good)),
+    ]
+    topic = str(down(people.city, people.gateway, "keys"))
+    astray = str(down(people.city, GatewayId(OTHER_GATEWAY), "keys"))
+    blows = [Blow(frame(TellFleetSeen(topic, sealed)), "key lists refused") for sealed in lists]
+    return [*blows, Blow(frame(TellFleetSeen(astray, good)), "rejected topic")]
+
+
 def garbage(rng: random.Random) -> Blow:
     """A whole frame that holds no request."""
     body = rng.randbytes(rng.randint(0, 200))
@@ -192,6 +230,12 @@ class Toll:
             f"{self.seconds:.1f} s, {self.ticks_per_s:.2f} scans/s, {late:.1f} % late, "
             f"{self.lowest / 2**20:.1f}..{self.highest / 2**20:.1f} MB"
         )
+
+
+def keeps_its_beat(calm: Toll, storm: Toll) -> bool:
+    """Whether a storm cost the guard next to no scan, by its own counters."""
+    is_as_often = storm.ticks_per_s >= TICKS_SHARE_MIN * calm.ticks_per_s
+    return is_as_often and storm.late / storm.ticks <= calm.late / calm.ticks + LATE_SHARE_MAX
 
 
 def figure(figures: Mapping[str, object], name: str) -> int:

@@ -52,7 +52,9 @@ from tests.attack.siege import (
     flood,
     forged_commands,
     forged_fleet,
+    forged_lists,
     garbage,
+    keeps_its_beat,
     sealed_by,
     toll_of,
     twisted,
@@ -65,7 +67,8 @@ pytestmark = pytest.mark.slow
 RSS_BYTES_MAX = 60 * 2**20  # 42 MB at rest; sixteen connections may hold half a megabyte each
 RSS_GROWTH_BYTES_MAX = 12 * 2**20
 CALM_S = 3.0
-LATE_SHARE_MAX = 0.5  # more than in calm; the measured figure stands in docs/safety.md
+COMMAND_S_MAX, FLASH_S_MAX = 5.0, 2.0
+"""Seen: 0.4 and 0.2 s, also with four times as many others at work as there are cores; ten times that is a fault."""
 LEDGER_EVENTS = 5_000
 
 
@@ -88,14 +91,17 @@ async def besieged() -> AsyncIterator[tuple[LivingGuard, Cast]]:
 async def rejected(guard: LivingGuard) -> Counter[str]:
     """What the guard has counted."""
     figures = dict((await guard.status()).figures)
-    return Counter({name: figure(figures, name) for name in figures if name.startswith(("rejected ", "socket "))})
+    return Counter(
+        {name: figure(figures, name) for name in figures if name.startswith(("rejected ", "socket ", "key lists "))}
+    )
 
 
 async def test_a_flood_of_forged_frames_is_counted_by_reason_and_costs_no_scan() -> None:
     rng = random.Random(SEED)
     async with besieged() as (guard, cast):
         nonce = (await guard.status()).nonce
-        blows = [*forged_commands(cast, nonce), *forged_fleet(cast), *(garbage(rng) for _ in range(30))]
+        forged = [*forged_commands(cast, nonce), *forged_fleet(cast), *forged_lists(cast)]
+        blows = [*forged, *(garbage(rng) for _ in range(30))]
         calm = await toll_of(guard, lambda: asyncio.sleep(CALM_S))
         sent: Counter[str] = Counter()
 
@@ -107,8 +113,8 @@ async def test_a_flood_of_forged_frames_is_counted_by_reason_and_costs_no_scan()
         found = await rejected(guard)
         assert {name: found[name] for name in sent} == dict(sent)
         assert sum(sent.values()) == FRAMES
-        assert storm.ticks_per_s > 0.5 * calm.ticks_per_s
-        assert storm.late / storm.ticks <= calm.late / calm.ticks + LATE_SHARE_MAX
+        assert (await guard.status()).figures["key list"] == cast.key_list.version, "no forged list was taken"
+        assert keeps_its_beat(calm, storm)
         assert storm.highest < RSS_BYTES_MAX
         assert storm.highest - calm.highest < RSS_GROWTH_BYTES_MAX
 
@@ -122,6 +128,7 @@ async def test_frames_with_single_bits_turned_never_end_it_and_never_reach_the_j
         sources = [
             *forged_commands(cast, nonce),
             *forged_fleet(cast),
+            *forged_lists(cast),
             *(Blow(frame(request), "") for request in (GetStatus(), GetLog(J, 20), GetPage("safety", 0, 0, 5))),
             *[Blow(frame(Submit(good)), "")] * 20,
         ]
@@ -375,10 +382,13 @@ async def test_asking_for_every_record_all_the_time_delays_no_latch_and_no_comma
             guard.signals.fault("stuck_green:4")
             guard.signals.fault("stuck_green:1")
             await wait_until(lambda: {0, FLASH} <= set(guard.patterns))
+            flashed_s = time.monotonic() - start_s
             print(
                 f"\n  calm:  {calm}\n  storm: {storm}\n  {answered} answers; a command took {commanded_s:.2f} s, "
-                f"flash was asked {1000 * (time.monotonic() - start_s):.0f} ms after the fault"
+                f"flash was asked {1000 * flashed_s:.0f} ms after the fault"
             )
             stop.set()
-        assert storm.ticks_per_s > 0.5 * calm.ticks_per_s
+        assert keeps_its_beat(calm, storm)
+        assert commanded_s < COMMAND_S_MAX
+        assert flashed_s < FLASH_S_MAX
         assert guard.patterns == [2, 0, FLASH]
