@@ -1,13 +1,27 @@
 """An agent whose key is in a token that is slow, or was taken out: it says so, and its lamps go on."""
 
 import asyncio
+import os
+import signal
+import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from agent.process.client import LocalClient
+from agent.wire.envelope import ESP256, parse
 from agent.wire.keyfile import Signer
-from agent.wire.local import GetStatus, OutcomeIs, Status
-from agent.wire.token import TokenError
+from agent.wire.local import GetStatus, OutcomeIs, Status, Submit
+from agent.wire.sealing import open_result
+from agent.wire.token import TokenError, make_key
+from agent.wire.topics import up
+from agent.wire.trust import KeyEntry
+from tests.guard.officers import Officers
+from tests.runtime.living import living_agent
 from tests.runtime.rig import SEGMENT, LampRig, lamp_rig
+from tests.softtoken import soft_token
 from tests.waiting import wait_until
 
 LEVEL = {"level_percent": 50, "lease_s": 600}
@@ -72,3 +86,38 @@ async def test_with_its_token_out_the_agent_obeys_unsigned_and_its_records_wait_
         assert entry.detail["issuer"] == "alice/1"
         assert (await rig.status()).warnings == []
         rig.journal._ledger._signer = own
+
+
+@pytest.mark.slow
+async def test_an_agent_signs_with_a_key_that_stays_in_a_token_and_does_not_start_without_it(
+    require_program: Callable[[str], Path],
+) -> None:
+    token = soft_token(require_program("softhsm2-util"))
+    async with living_agent(is_started=False) as agent:
+        people, keys = agent.people, agent.site.parent / "state/keys"
+        kid = f"{people.gateway}/agent/2"
+        signer = Signer(kid, make_key(token, f"agent-{os.getpid()}"))
+        (keys / "agent.pem").unlink()
+        signer.write(keys / "agent.pem")
+        entry = KeyEntry(kid, ESP256, signer.public_key, people.gateway, "agent", ("up",), (people.gateway,), 0, 2**62)
+        officers = Officers(agent.site.parent / "trust")
+        sealed = officers.sign(more=[entry])
+        (keys / "keys.sealed").write_bytes(sealed)
+        await agent.start()
+        nonce = (await agent.status()).nonce
+        message = people.message(people.technician, SEGMENT, "set-level", nonce, dict(LEVEL))
+        reply = await agent.client.ask(Submit(people.seal(message, people.technician)))
+        assert isinstance(reply, OutcomeIs)
+        assert reply.outcome.ended == "done"
+        topic = up(people.city, people.gateway, "result")
+        assert open_result(officers.ring(sealed), reply.sealed, topic, people.clock_ms()) == (reply.outcome, "agent")
+        assert (parse(reply.sealed).algorithm, parse(reply.sealed).kid) == (ESP256, kid.encode())
+        assert [entry.detail["issuer"] for entry in await agent.log("command.done")] == [people.technician.kid.decode()]
+        assert (await agent.end(signal.SIGTERM))[0] == 0
+        text = (keys / "agent.pem").read_text()
+        (keys / "agent.pem").write_text(text.replace("token=armoire", "token=gone"))
+        agent.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent.runtime", str(agent.site)), stderr=asyncio.subprocess.PIPE
+        )
+        code, errors = await agent.end(signal.SIGCONT)  # It ends by itself.
+        assert (code, "token 'gone' by" in errors, "Traceback" in errors) == (2, True, False)
