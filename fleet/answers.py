@@ -268,6 +268,17 @@ class LeadAnswer(Struct, frozen=True):
     term: int
 
 
+class LinksAnswer(Struct, frozen=True):
+    """What a standby has missed.
+
+    Args:
+        fleet: the manager that answers. links: envelopes, oldest first.
+    """
+
+    fleet: str
+    links: list[bytes]
+
+
 class ErrorAnswer(Struct, frozen=True):
     """What happened and what to do."""
 

@@ -5,11 +5,10 @@ gateway's signature, not for who handed them over.
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from sqlalchemy import Connection, or_, select
 
@@ -17,6 +16,7 @@ from agent.model.identity import GatewayId
 from agent.wire import topics
 from agent.wire.messages import StreamHead
 from fleet import schema
+from fleet.answers import LinksAnswer
 from fleet.arrangement import OWN_STORES
 from fleet.arrival import Arrival
 from fleet.errors import FleetError
@@ -24,6 +24,7 @@ from fleet.remote import Remote
 
 if TYPE_CHECKING:
     from fleet.control_room import ControlRoom
+    from fleet.leading import Role
 
 LOOK_S = 1.0
 MISSING_LOOKS = 2
@@ -38,7 +39,8 @@ class CatchUp:
     def __init__(self, room: "ControlRoom") -> None:
         self._room = room
         self._before: dict[tuple[str, str], StreamHead | None] = {}
-        self._problem = ""
+        self.problem = ""
+        """Why it does not get what it lacks, empty if it does or lacks nothing."""
         self._log = structlog.get_logger("fleet")
 
     async def run(self) -> None:
@@ -47,18 +49,23 @@ class CatchUp:
             return
         while True:  # As long as the manager runs.
             await asyncio.sleep(LOOK_S)
-            url = self._room.leading.role().leader_url
-            if self._room.leading.is_leading or not url:
-                continue
-            try:
-                for gateway, stream in list(self._missing()):
-                    await self._fetch(Remote(url.rstrip("/")), gateway, stream)
-            except FleetError as error:
-                if self._problem != (problem := str(error)):
-                    self._log.warning("catch-up.failed", reason=problem)
-                self._problem = str(error)
-                continue
-            self._problem = ""
+            await self.look()
+
+    async def look(self) -> None:
+        """Fetch what is missing now."""
+        role = self._room.leading.role()
+        if role.is_leading or not role.leader_url:
+            self.problem = ""
+            return
+        try:
+            for gateway, stream in list(self._missing()):
+                await self._fetch(role, gateway, stream)
+        except FleetError as error:
+            if self.problem != (problem := f"{role.leader}: {error}"):
+                self._log.warning("catch-up.failed", reason=problem)
+            self.problem = problem
+            return
+        self.problem = ""
 
     def _missing(self) -> Iterator[tuple[str, str]]:
         """Streams that lack something and have not moved since the last look."""
@@ -70,21 +77,25 @@ class CatchUp:
                 if place in before and before[place] == held:
                     yield place
 
-    async def _fetch(self, leader: Remote, gateway: str, stream: str) -> None:
+    async def _fetch(self, role: "Role", gateway: str, stream: str) -> None:
         held = self._room.registry.gateway(gateway).stored.get(stream)
         place = (held.epoch, held.seq) if held is not None else (0, 0)
-        answer: Any = await asyncio.to_thread(
+        leader = Remote(role.leader_url.rstrip("/"))
+        told = await asyncio.to_thread(
             leader.get, "/api/links", gateway=gateway, stream=stream, epoch=place[0], seq=place[1]
         )
         topic = str(topics.up(self._room.city, GatewayId(gateway), stream))
         try:
-            envelopes = [base64.b64decode(each, validate=True) for each in answer]
-        except (TypeError, ValueError, binascii.Error) as error:
+            answer = msgspec.convert(told, LinksAnswer)
+        except msgspec.ValidationError as error:
             raise FleetError(f"the manager that leads answers something else: {error}") from error
-        for each in envelopes[:LINKS_MAX]:
+        if answer.fleet != role.leader:
+            who = "this manager itself" if answer.fleet == self._room.fleet else answer.fleet[:40]
+            raise FleetError(f"at {role.leader_url} answers {who}: start {role.leader} with --address http://host:port")
+        for each in answer.links[:LINKS_MAX]:
             self._room.writer.arrived(Arrival(topic, each))
-        if envelopes:
-            self._log.info("catch-up", gateway=gateway, stream=stream, links=len(envelopes))
+        if answer.links:
+            self._log.info("catch-up", gateway=gateway, stream=stream, links=len(answer.links))
 
 
 def links_after(connection: Connection, gateway: str, stream: str, epoch: int, seq: int) -> list[bytes]:

@@ -64,6 +64,7 @@ def serve(
     name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     store: str = "",
     lease: str = "",
+    address: str = "",
     ca: Path | None = None,
     ca_passphrase_file: Path | None = None,
 ) -> int:
@@ -91,6 +92,8 @@ def serve(
         A database shared with another manager: the file, or its address. Whoever holds the lease in it leads.
     lease
         Where the lease is kept if each of two managers has a database of its own: a file, or a database's address.
+    address
+        http://host:port under which the other manager and people reach this one; where it listens if not given.
     ca
         Folder of the certificate authority (armoire-fleet ca); without it no gateway can join here.
     ca_passphrase_file
@@ -101,17 +104,25 @@ def serve(
     from fleet import server
     from fleet.authority import read_passphrase
 
+    if problem := _misread(http, fleet):
+        return _say(problem, USAGE)
     host, _, port = http.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        return _say(f"--http: expected host:port, found {http!r}", USAGE)
-    if not is_id(fleet):  # It becomes part of topics and client ids, like every id of a site file.
-        return _say(f"--fleet: expected 1..40 characters a-z, 0-9 and -, found {fleet[:60]!r}", USAGE)
     server.log_to_stderr()
     passphrase = read_passphrase(ca_passphrase_file)
     where = (host.strip("[]"), int(port), listen, name)
-    settings = server.Settings(dir, trust or dir, fleet, broker, *where, ca, passphrase, store, lease)
+    settings = server.Settings(dir, trust or dir, fleet, broker, *where, ca, passphrase, store, lease, address)
     asyncio.run(server.serve(settings))
     return 0
+
+
+def _misread(http: str, fleet: str) -> str:
+    """What is wrong with what ``serve`` was told, or empty."""
+    host, _, port = http.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        return f"--http: expected host:port, found {http!r}"
+    if not is_id(fleet):  # It becomes part of topics and client ids, like every id of a site file.
+        return f"--fleet: expected 1..40 characters a-z, 0-9 and -, found {fleet[:60]!r}"
+    return ""
 
 
 @app.command(help_epilogue="Example: armoire-fleet gateways --json")

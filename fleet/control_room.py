@@ -115,6 +115,7 @@ class ControlRoom:
         self.commands.refusal = self.leading.refusal
         whose = Whose(self.city, opened.log, trust.director)
         self.checkpoints = Checkpoints(whose, self.writer.transact, self.ingest, self.notices.record)
+        self.catch_up = CatchUp(self)
         self.desired = DesiredStates(self, unix_ms)
         self.key_lists = KeysInForce(trust_folder, self)
         self.links: list[Link] = [Link()]
@@ -149,7 +150,7 @@ class ControlRoom:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.leading.run())
                 tasks.create_task(self._reread())
-                tasks.create_task(CatchUp(self).run())
+                tasks.create_task(self.catch_up.run())
                 tasks.create_task(self.desired.run())
                 tasks.create_task(self._writer_lives())
                 tasks.create_task(self._flush_often())

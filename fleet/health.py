@@ -24,6 +24,7 @@ def read(room: "ControlRoom", now_ms: int) -> HealthAnswer:
         f"{room.director.problem}; nothing is acknowledged" if room.director.problem else "",
         *(f"broker {each.broker}: {each.reason}" for each in room.links if not each.is_connected),
         room.leading.problem,
+        f"catch-up from {room.catch_up.problem}" if room.catch_up.problem else "",
     ]
     detail = "; ".join(filter(None, problems))
     return HealthAnswer(

@@ -6,7 +6,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter, SkipValidation
 
-from fleet.answers import LeadAnswer, LeadRequest
+from fleet.answers import LeadAnswer, LeadRequest, LinksAnswer
 from fleet.arrangement import ALONE
 from fleet.catchup import links_after
 from fleet.control_room import ControlRoom
@@ -42,9 +42,10 @@ async def links(
     stream: Annotated[str, QueryParameter(max_length=40)],
     epoch: Annotated[int, QueryParameter(ge=0, le=2**32)] = 0,
     seq: Annotated[int, QueryParameter(ge=0, le=2**62)] = 0,
-) -> list[bytes]:
+) -> LinksAnswer:
     """Envelopes of one stream behind a place in it, oldest first, in base64, as their gateway signed them."""
-    return await room.read(lambda connection: links_after(connection, gateway, stream, epoch, seq))
+    envelopes = await room.read(lambda connection: links_after(connection, gateway, stream, epoch, seq))
+    return LinksAnswer(room.fleet, envelopes)
 
 
 def _done(room: ControlRoom, *, wants: bool) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
@@ -42,6 +43,7 @@ class Settings:
         host: an address, or ``localhost``. names: further host names the console may be opened under.
         is_open: other machines may connect.
         store: a database shared with another manager. lease: where the lease is if each has a database of its own.
+        address: where the other manager and people reach this one, empty for where it listens.
         authority: folder of the certificate authority, None if nobody can join here. passphrase: of its issuing key.
     """
 
@@ -57,6 +59,7 @@ class Settings:
     passphrase: bytes | None = None
     store: str = ""
     lease: str = ""
+    address: str = ""
 
 
 class WebServer(uvicorn.Server):
@@ -91,8 +94,11 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        FolderError: keys, database, broker address or listening address cannot be used.
+        FolderError: keys, database, broker address or one of our own addresses cannot be used.
     """
+    if settings.address or settings.store or settings.lease:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        check_told(settings.address or f"http://{host}/")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(Exhaustion())
@@ -109,14 +115,16 @@ async def _serve_on(
     listening: socket.socket, settings: Settings, trust: Trust, brokers: Sequence[Broker], stop: asyncio.Event
 ) -> None:
     address = listening.getsockname()
-    origins = Origins(settings.names, any_address=settings.is_open)
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     url = f"http://{host}:{address[1]}/"
-    arrangement = Arrangement(place_of(settings.store), place_of(settings.lease), url)
+    told = settings.address or url
+    arrangement = Arrangement(place_of(settings.store), place_of(settings.lease), told)
+    names = (*settings.names, str(urlsplit(told).hostname)) if settings.address else settings.names
+    origins = Origins(names, any_address=settings.is_open)
     room = ControlRoom(settings.fleet, settings.folder, settings.trust, trust, arrangement)
     joining = enrolments(settings, room)
     web = WebServer(make_app(room, origins, joining), lambda: print(f"ready {url}", flush=True))  # noqa: T201 - who started us waits for it
-    structlog.get_logger("fleet").info("started", city=room.city, fleet=room.fleet, term=room.term, url=url)
+    structlog.get_logger("fleet").info("started", city=room.city, fleet=room.fleet, term=room.term, url=told)
     async with asyncio.TaskGroup() as tasks:
         inside = [tasks.create_task(room.run()), tasks.create_task(Routes(room, brokers).run())]
         serving = tasks.create_task(web.serve(sockets=[listening]))
@@ -161,6 +169,31 @@ def check_address(host: str, *, is_open: bool) -> None:
         raise FolderError(
             f"--http {host}: other machines could connect, and the console has no login yet. "
             "Use 127.0.0.1, or add --listen if a proxy in front of it asks for a login"
+        )
+
+
+def check_told(url: str) -> None:
+    """What the other manager and people are told must lead to us: ``0.0.0.0`` leads whoever asks to himself.
+
+    Raises:
+        FolderError: it cannot.
+    """
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme == "http" and parts.path in {"", "/"} and parts.port != 0
+        host = parts.hostname or ""
+    except ValueError:
+        is_whole, host = False, ""
+    if not is_whole or not host:
+        raise FolderError(f"--address: expected http://host:port, found {url[:200]!r}")
+    try:
+        is_nowhere = ip_address(host).is_unspecified
+    except ValueError:
+        is_nowhere = False
+    if is_nowhere:
+        raise FolderError(
+            f"{url}: nobody on another machine reaches this manager there; "
+            "say by --address http://host:port where the other manager does"
         )
 
 
