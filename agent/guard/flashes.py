@@ -15,7 +15,6 @@ from agent.model.identity import EquipmentId
 from agent.model.observation import ClockQuality
 from agent.model.site import Site
 from agent.process.clock import Clock
-from agent.process.timescale import BUILD_FLOOR_MS
 from agent.safety.budget import BUDGET_WINDOW_MS
 from agent.wire.local import LogEntry
 
@@ -28,32 +27,33 @@ LOG_WHOLE = 1_000
 async def recall_flashes(site: Site, records: Records, surroundings: Surroundings, clock: Clock) -> None:
     """Count what was requested before this start. Whatever is not surely over counts as requested now."""
     now_ms, junctions = clock.now_ms(), [each.id for each in site.equipment.values() if isinstance(each, Junction)]
+    unix_ms = clock.known_ms()
     asked = [(now_ms, junction) for junction in junctions]
     try:
         entries = await records.log("", LOG_LIMIT)
     except LedgerError:
         entries = None
-    if entries is not None and records.are_latches_known and _is_whole(entries, clock):
-        asked = sorted(_asked(entries, clock, now_ms))
+    if entries is not None and records.are_latches_known and _is_whole(entries, unix_ms):
+        asked = sorted(_asked(entries, unix_ms, now_ms))
     for at_ms, junction in asked:
         if junction in junctions:
             surroundings.spend(RequestFlash(junction, LOCAL_PLAN, 0), at_ms)
 
 
-def _is_whole(entries: list[LogEntry], clock: Clock) -> bool:
+def _is_whole(entries: list[LogEntry], unix_ms: int | None) -> bool:
     """Whether the log goes back far enough, by its length or by its oldest entry."""
-    if len(entries) < LOG_WHOLE:
-        return True
-    age_ms = clock.unix_ms() - entries[0].t_ms
-    is_dated = entries[0].t_ms >= BUILD_FLOOR_MS
-    return is_dated and clock.quality() is not ClockQuality.UNKNOWN and age_ms >= BUDGET_WINDOW_MS
+    return len(entries) < LOG_WHOLE or _age_ms(entries[0], unix_ms) >= BUDGET_WINDOW_MS
 
 
-def _asked(entries: list[LogEntry], clock: Clock, now_ms: int) -> Iterator[tuple[int, EquipmentId]]:
-    """When flash was requested, on this start's clock; now, where either clock cannot be believed."""
-    is_known = clock.quality() is not ClockQuality.UNKNOWN
+def _asked(entries: list[LogEntry], unix_ms: int | None, now_ms: int) -> Iterator[tuple[int, EquipmentId]]:
+    """When flash was requested, on this start's clock."""
     for entry in entries:
         if entry.kind in (FLASH_EVENT, OBSERVER_FLASH_EVENT):
-            age_ms = clock.unix_ms() - entry.t_ms
-            is_past = is_known and entry.t_ms >= BUILD_FLOOR_MS and age_ms >= 0
-            yield now_ms - age_ms if is_past else now_ms, EquipmentId(entry.equipment)
+            yield now_ms - _age_ms(entry, unix_ms), EquipmentId(entry.equipment)
+
+
+def _age_ms(entry: LogEntry, unix_ms: int | None) -> int:
+    """How old an entry surely is: 0 where our clock is not known, or the one that stamped it was not the network's."""
+    if unix_ms is None or entry.clock < ClockQuality.NETWORK:
+        return 0
+    return max(0, unix_ms - entry.t_ms)

@@ -128,7 +128,8 @@ def content_again(batch: Batch) -> Content:
 def entry_of(stream: str, batch: Batch, event: Event) -> LogEntry:
     """One line of the log."""
     t_ms = max(0, batch.t0_ms + event.dt_ms)
-    return LogEntry(t_ms, stream, batch.seq, event.kind, event.equipment, event.rule, event.text, event.detail)
+    words = (event.kind, event.equipment, event.rule, event.text, event.detail)
+    return LogEntry(t_ms, stream, batch.seq, *words, batch.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,11 @@ class EquipmentIs(Struct, array_like=True, frozen=True, tag="equipment-is"):
 
 
 class LogEntry(Struct, array_like=True, frozen=True):
-    """One event, as kept in the sealed streams."""
+    """One event, as kept in the sealed streams.
+
+    Args:
+        clock: ClockQuality of ``t_ms``.
+    """
 
     t_ms: Milliseconds
     stream: Id
@@ -195,6 +199,7 @@ class LogEntry(Struct, array_like=True, frozen=True):
     rule: Annotated[str, Meta(max_length=10)]
     text: Text
     detail: dict[Name, Value]
+    clock: Annotated[int, Meta(ge=0, le=3)] = 0
 
 
 class LogIs(Struct, array_like=True, frozen=True, tag="log-is"):

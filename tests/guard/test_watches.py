@@ -8,6 +8,7 @@ import pytest
 from agent.guard.flashes import FLASH_EVENT, LOG_WHOLE, recall_flashes
 from agent.ledger.errors import LedgerError
 from agent.model.identity import EquipmentId
+from agent.model.observation import ClockQuality
 from agent.process.clock import Clock
 from agent.wire.demotrust import sign_demo_site
 from agent.wire.local import LogEntry
@@ -19,6 +20,8 @@ from tests.guard.rig import FLASH, UNIX_MS, JunctionRig, junction_rig
 J = "j-republique"
 PLAN_2 = {"plan": 2, "lease_s": 600}
 FLASH_ARGS = {"lease_s": 60}
+MINUTE_MS = 60_000
+NETWORK = int(ClockQuality.NETWORK)
 ALARMS = ("trip", "trip.flash", "latch.set", "lease.end")
 
 
@@ -227,7 +230,7 @@ async def test_sr_14_a_request_whose_time_is_not_known_counts_from_the_start(
     monkeypatch: pytest.MonkeyPatch, unix_ms: int, asked_ago_ms: int, remembered: int
 ) -> None:
     async with junction_rig() as rig:
-        entry = LogEntry(max(0, unix_ms - asked_ago_ms), "safety", 1, FLASH_EVENT, J, "SR-14", "", {})
+        entry = LogEntry(max(0, unix_ms - asked_ago_ms), "safety", 1, FLASH_EVENT, J, "SR-14", "", {}, NETWORK)
 
         async def log(_equipment: str, _limit: int) -> list[LogEntry]:
             return [entry]
@@ -237,6 +240,27 @@ async def test_sr_14_a_request_whose_time_is_not_known_counts_from_the_start(
         surroundings = rig.guard.surroundings
         await recall_flashes(rig.guard._cabinet.site, rig.guard.records, surroundings, clock)
         assert surroundings.flash_at_ms(EquipmentId(J)) == rig.now_ms() - remembered
+
+
+@pytest.mark.parametrize("off_ms", [20 * MINUTE_MS, -20 * MINUTE_MS])
+@pytest.mark.parametrize("unkept", ["now", "then"])
+async def test_sr_14_a_clock_nobody_keeps_does_not_make_a_flash_request_older(unkept: str, off_ms: int) -> None:
+    """Asked a minute ago: 20 minutes fast now, or slow then, it would look 21 minutes old."""
+    async with junction_rig() as rig:
+        await rig.vanish()
+        nobodys, networks = (60 * MINUTE_MS + off_ms, False), (60 * MINUTE_MS, True)  # All above the floor.
+        rig.wall_ms, rig.is_kept = nobodys if unkept == "then" else networks
+        async with rig.guarding():
+            rig.stand_at_the_cabinet()
+            await rig.run(1)
+            assert await flash(rig) == ("done", "")
+            await rig.ask_at_once(rig.people.technician, J, "release")
+            await rig.rest(60)
+        rig.wall_ms, rig.is_kept = nobodys if unkept == "now" else networks
+        async with rig.guarding():
+            assert rig.guard.surroundings.flash_at_ms(EquipmentId(J)) == rig.now_ms()
+            await rig.run(2)
+            assert await flash(rig) == ("refused", "SR-14")
 
 
 @pytest.mark.parametrize("why", ["unreadable", "too long a log", "a damaged ledger"])

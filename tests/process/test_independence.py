@@ -90,8 +90,7 @@ STAMPS = {
     "junction.py: self.clock.unix_ms",  # The same.
     "process.py: self._clock.unix_ms",  # The same, after a damaged ledger.
     "guarded.py: self.clock.unix_ms",  # When a point was read, for people.
-    "flashes.py: clock.unix_ms",  # How long ago flash was asked for before a restart; in doubt, just now.
-    "flashes.py: clock.quality",
+    "flashes.py: clock.known_ms",  # How long ago flash was asked for before a restart; in doubt, just now.
 }
 
 
