@@ -147,7 +147,7 @@ class Guard:
             loop.add_signal_handler(number, stop.set)
         self.take(claim(self._cabinet.realtime, self._cabinet.realtime_priority))
         await self.records.open()
-        self._clock.hear(self.records.floor_ms, is_live=False)
+        self._clock.raise_floor(self.records.floor_ms)
         self.hold_what_may_be_lost()
         await recall_flashes(self._cabinet.site, self.records, self.surroundings, self._clock)
         await self.records.event("guard.start", "", "", f"pid {os.getpid()}, observing")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.model.observation import ClockQuality
-from agent.process.timescale import Heard, HostClock, Reading, Timescale, hear, read
+from agent.process.timescale import Heard, HostClock, Reading, Timescale, hear, raised, read
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_BYTES = 8
@@ -89,11 +89,11 @@ class Clock:
         return self.read().known_ms
 
     def earliest_ms(self) -> int:
-        """It is not before this: the build's date, or the newest signed time heard, counted on."""
+        """It is not before this: the floor, counted on."""
         return self.read().earliest_ms
 
     def hear(self, time_ms: int, *, is_live: bool) -> None:
-        """Take in a signed time.
+        """Take in a fleet manager's signed time; it raises the floor once a known clock confirms it.
 
         Args:
             is_live: it was sent just now, as far as a receiver can tell.
@@ -101,6 +101,13 @@ class Clock:
         with self._turn:
             reading = self._read()
             self._scale = hear(self._scale, Heard(time_ms, reading.now_ms, is_live), reading)
+            self._seen = None
+
+    def raise_floor(self, time_ms: int) -> None:
+        """Take in a time it surely is already: the officers signed it, or it was confirmed before a restart."""
+        with self._turn:
+            reading = self._read()
+            self._scale = raised(self._scale, Heard(time_ms, reading.now_ms), reading)
             self._seen = None
 
 

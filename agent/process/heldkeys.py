@@ -103,7 +103,7 @@ class HeldKeys:
 
     def _date(self, ring: KeyRing) -> None:
         """It is not before the officers signed: what had expired then has expired, also for a clock nobody keeps."""
-        self._clock.hear(ring.issued_ms, is_live=False)
+        self._clock.raise_floor(ring.issued_ms)
 
     def concern(self) -> str:
         """What a technician should know of the list and of our own key in it; empty if nothing."""

@@ -74,7 +74,7 @@ class Timekeeper:
 
     Args:
         note: seals an event of this kind, text and detail.
-        keep: stores the newest signed time; raises LedgerError.
+        keep: stores the floor; raises LedgerError.
     """
 
     def __init__(

@@ -12,11 +12,16 @@ records, and ends the validity of keys and commands.
     it jumped, or cannot be right, and it was kept by the network     counted on since then     RTC_ONLY (holdover)
     it cannot be right and never was                                  monotonic, as if in 1970  UNKNOWN
 
-It cannot be right below the floor (the build's date, or the newest signed time heard, and it was that already then),
-nor far above a signed time that was just heard. A time that is not known never looks like one: it lies in 1970.
+It cannot be right below the floor (it was that already then), nor far above a signed time that was just heard. A time
+that is not known never looks like one: it lies in 1970.
 
-Source: sync.md 3.7. The floor is raised by signed times only: what the network alone has said could set it years ahead,
-and the true time would never be believed again.
+The floor is kept over restarts and expires keys, so neither the network nor the fleet manager sets it alone: either could
+set it years ahead, and the true time would never be believed again. What raises it is the build's date, the date of a key
+list (a threshold of officers signed it), and a fleet manager's signed time that a known clock does not contradict. One
+heard while the clock is not known is a hint: it may speak against a clock that nobody keeps, and is gone with the first
+look at one that the network keeps.
+
+Source: sync.md 3.7; what each rule stops and leaves open: docs/reliability.md, "The clock".
 """
 
 from dataclasses import dataclass, replace
@@ -82,13 +87,14 @@ class Timescale:
     """What was believed up to now. Start with ``Timescale()``.
 
     Args:
-        floor: the newest signed time, or the build's.
+        floor: it was that already then, for sure. hint: a fleet manager's time that no clock has confirmed; BUILD if none.
         offset_ms: Unix minus monotonic time; counts once the network has kept the host's clock.
         synchronised_at_ms: when it last did, monotonic; None if it never did. error_ms: how far off it was then at most.
         told_ms: the newest Unix time told.
     """
 
     floor: Heard = BUILD
+    hint: Heard = BUILD
     offset_ms: int = 0
     synchronised_at_ms: int | None = None
     error_ms: int = 0
@@ -122,33 +128,46 @@ def read(scale: Timescale, now_ms: int, host: HostClock) -> tuple[Reading, Times
     Args:
         now_ms: monotonic, never less than at the last look.
     """
+    scale = _judged(scale, now_ms, host)
     offset_ms = host.wall_ms - now_ms
     is_counted = scale.synchronised_at_ms is not None
-    if not _is_believable(scale.floor, now_ms, host.wall_ms):
+    if not _is_believable(scale, now_ms, host.wall_ms):
         return _count_on(scale, now_ms)
     if host.is_synchronised:
         quality = ClockQuality.ATTESTED if _is_attested(scale.floor, now_ms, host.wall_ms) else ClockQuality.NETWORK
-        kept = Timescale(scale.floor, offset_ms, now_ms, host.error_ms, _held(scale.told_ms, host.wall_ms))
+        kept = Timescale(scale.floor, BUILD, offset_ms, now_ms, host.error_ms, _held(scale.told_ms, host.wall_ms))
         return _reading(kept, now_ms, quality, host.error_ms), kept
     if is_counted and abs(offset_ms - scale.offset_ms) > JUMP_MS:
         return _count_on(scale, now_ms)
-    told_ms = _held(scale.told_ms, host.wall_ms)
-    kept = Timescale(scale.floor, offset_ms, scale.synchronised_at_ms, scale.error_ms, told_ms)
+    kept = replace(scale, offset_ms=offset_ms, told_ms=_held(scale.told_ms, host.wall_ms))
     return _reading(kept, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms)), kept
 
 
 def hear(scale: Timescale, heard: Heard, reading: Reading) -> Timescale:
-    """Take in a signed time; it raises the floor unless a clock that is known says that it lies ahead.
+    """Take in a fleet manager's signed time: a known clock confirms it or drops it; without one it is a hint.
 
     Args:
         reading: the present one.
     """
-    earliest_ms = scale.floor.counted_ms(heard.at_ms)
-    is_ahead = reading.known_ms is not None and heard.time_ms > reading.known_ms + FLOOR_SLACK_MS
-    is_played_again = heard.time_ms < earliest_ms - FLOOR_SLACK_MS
-    if is_ahead or is_played_again or (heard.time_ms <= earliest_ms and not heard.is_live):
+    if reading.known_ms is not None:
+        return raised(scale, heard, reading)
+    is_played_again = heard.time_ms < scale.floor.counted_ms(heard.at_ms) - FLOOR_SLACK_MS
+    is_news = heard.is_live or heard.time_ms > scale.hint.counted_ms(heard.at_ms)
+    return replace(scale, hint=heard) if is_news and not is_played_again else scale
+
+
+def raised(scale: Timescale, sure: Heard, reading: Reading) -> Timescale:
+    """Raise the floor to a time that needs no clock to confirm it, unless a known one says that it lies ahead.
+
+    Args:
+        sure: signed by the officers, or kept on disk from when it was confirmed. reading: the present one.
+    """
+    earliest_ms = scale.floor.counted_ms(sure.at_ms)
+    is_ahead = reading.known_ms is not None and sure.time_ms > reading.known_ms + FLOOR_SLACK_MS
+    is_played_again = sure.time_ms < earliest_ms - FLOOR_SLACK_MS
+    if is_ahead or is_played_again or (sure.time_ms <= earliest_ms and not sure.is_live):
         return scale
-    return replace(scale, floor=replace(heard, time_ms=max(heard.time_ms, earliest_ms)))
+    return replace(scale, floor=replace(sure, time_ms=max(sure.time_ms, earliest_ms)))
 
 
 def holdover_error_ms(scale: Timescale, now_ms: int) -> int:
@@ -158,9 +177,19 @@ def holdover_error_ms(scale: Timescale, now_ms: int) -> int:
     return scale.error_ms - (scale.synchronised_at_ms - now_ms) * DRIFT_PPM // 1_000_000
 
 
+def _judged(scale: Timescale, now_ms: int, host: HostClock) -> Timescale:
+    """A clock the network keeps decides on the hint: it is the floor from now on, or nothing."""
+    if not host.is_synchronised or not _allows(scale.floor, now_ms, host.wall_ms):
+        return scale
+    hint_ms = scale.hint.counted_ms(now_ms)
+    is_confirmed = scale.floor.counted_ms(now_ms) < hint_ms <= host.wall_ms + FLOOR_SLACK_MS
+    # Not live: it may have been kept back for hours, and must not speak against the clock that confirmed it.
+    return replace(scale, floor=replace(scale.hint, is_live=False) if is_confirmed else scale.floor, hint=BUILD)
+
+
 def _count_on(scale: Timescale, now_ms: int) -> tuple[Reading, Timescale]:
     """The host's clock is not believed: count from when it was."""
-    if scale.synchronised_at_ms is not None and _is_believable(scale.floor, now_ms, now_ms + scale.offset_ms):
+    if scale.synchronised_at_ms is not None and _is_believable(scale, now_ms, now_ms + scale.offset_ms):
         kept = replace(scale, told_ms=_held(scale.told_ms, now_ms + scale.offset_ms))
         return _reading(kept, now_ms, ClockQuality.RTC_ONLY, holdover_error_ms(scale, now_ms)), kept
     lost = replace(scale, offset_ms=0, synchronised_at_ms=None, told_ms=0)
@@ -177,11 +206,14 @@ def _reading(scale: Timescale, now_ms: int, quality: ClockQuality, error_ms: int
     return Reading(now_ms, scale.told_ms, quality, error_ms, scale.floor.counted_ms(now_ms))
 
 
-def _is_believable(floor: Heard, now_ms: int, unix_ms: int) -> bool:
-    earliest_ms = max(BUILD_FLOOR_MS, floor.counted_ms(now_ms) - FLOOR_SLACK_MS)
-    return unix_ms >= earliest_ms and not (
-        _is_fresh(floor, now_ms) and unix_ms > floor.counted_ms(now_ms) + AHEAD_MS_MAX
-    )
+def _is_believable(scale: Timescale, now_ms: int, unix_ms: int) -> bool:
+    return _allows(scale.floor, now_ms, unix_ms) and _allows(scale.hint, now_ms, unix_ms)
+
+
+def _allows(signed: Heard, now_ms: int, unix_ms: int) -> bool:
+    signed_ms = signed.counted_ms(now_ms)
+    is_far_ahead = _is_fresh(signed, now_ms) and unix_ms > signed_ms + AHEAD_MS_MAX
+    return unix_ms >= max(BUILD_FLOOR_MS, signed_ms - FLOOR_SLACK_MS) and not is_far_ahead
 
 
 def _is_attested(floor: Heard, now_ms: int, wall_ms: int) -> bool:

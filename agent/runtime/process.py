@@ -68,7 +68,7 @@ class Agent:
         self._profiles = home / cabinet.profiles
         self._journal = journal
         self._started_ms = clock.now_ms()
-        clock.hear(journal.floor_ms, is_live=False)
+        clock.raise_floor(journal.floor_ms)
         state = home / cabinet.state
         self.table = PointTable()
         self.recorder = Recorder(journal, clock)

@@ -13,6 +13,7 @@ from agent.process.timekeeper import Marked, Timekeeper, mark, words
 from agent.process.timescale import Reading
 
 NOW = 1_800_000_000_000
+YEAR = 365 * 86_400_000
 UNKNOWN, RTC_ONLY, NETWORK, ATTESTED = ClockQuality
 
 
@@ -80,22 +81,34 @@ async def test_a_time_that_is_lost_is_told_too_and_learnt_again() -> None:
 
 async def test_a_signed_time_is_kept_once_an_hour_and_again_when_the_disk_refused() -> None:
     host = Host()
-    host.clock.hear(NOW, is_live=True)
+    host.wall_ms, host.kept = NOW, True
+    host.clock.hear(NOW, is_live=False)
     host.is_disk_full = True
     await host.look()
     host.is_disk_full = False
     await host.look()
-    host.clock.hear(NOW + 3_000_000, is_live=True)
+    host.wall_ms = NOW + 3_000_000
+    host.clock.hear(NOW + 3_000_000, is_live=False)
     await host.look()
-    host.clock.hear(NOW + 4_000_000, is_live=True)
+    host.wall_ms = NOW + 4_000_000
+    host.clock.hear(NOW + 4_000_000, is_live=False)
     await host.look()
     assert len(host.kept_ms) == 2
     assert abs(host.kept_ms[0] - NOW) <= 2_000
     assert abs(host.kept_ms[1] - NOW - 4_000_000) <= 2_000
     again = Host()
-    again.clock.hear(host.kept_ms[1], is_live=False)
+    again.clock.raise_floor(host.kept_ms[1])
     again.wall_ms = NOW
     assert again.clock.quality() is UNKNOWN, "an hour in the past, after a start"
+
+
+async def test_a_fleet_manager_s_time_that_no_clock_confirms_is_not_kept() -> None:
+    host = Host()
+    host.clock.hear(NOW + 10 * YEAR, is_live=True)
+    await host.look()
+    host.wall_ms, host.kept = NOW, True
+    await host.look()
+    assert (host.clock.quality(), host.kept_ms) == (NETWORK, [])
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(ClockQuality)), st.integers(-5_000, 5_000)), max_size=30))

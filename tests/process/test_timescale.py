@@ -10,12 +10,14 @@ from agent.process.timescale import (
     BUILD_FLOOR_MS,
     ERROR_UNKNOWN_MS,
     FLOOR_SLACK_MS,
+    HEARD_MS,
     JUMP_MS,
     Heard,
     HostClock,
     Reading,
     Timescale,
     hear,
+    raised,
     read,
 )
 
@@ -41,6 +43,10 @@ class Cabinet:
 
     def hears(self, time_ms: int, *, is_live: bool = True) -> Reading:
         self.scale = hear(self.scale, Heard(time_ms, self.now_ms, is_live), self.look())
+        return self.look()
+
+    def is_sure_of(self, time_ms: int) -> Reading:
+        self.scale = raised(self.scale, Heard(time_ms, self.now_ms), self.look())
         return self.look()
 
 
@@ -117,11 +123,13 @@ def test_a_leap_second_holds_the_time_for_a_second_and_never_takes_it_back() -> 
     assert told == [*range(NOW + 250, NOW + 1_001, 250), *[NOW + 1_000] * 4, *range(NOW + 1_250, NOW + 2_001, 250)]
 
 
-def test_a_signed_time_raises_the_floor_and_an_old_one_does_not() -> None:
+def test_a_sure_time_raises_the_floor_without_a_clock_and_an_old_one_does_not() -> None:
     cabinet = Cabinet(0, kept=False)
-    cabinet.hears(NOW)
+    cabinet.is_sure_of(NOW)
     assert cabinet.look().earliest_ms == NOW
     for old in (NOW - 2 * FLOOR_SLACK_MS, BUILD_FLOOR_MS, 0):
+        cabinet.is_sure_of(old)
+        assert cabinet.look().earliest_ms == NOW
         cabinet.hears(old)
         assert cabinet.look().earliest_ms == NOW
     assert cabinet.look(10 * S).earliest_ms == NOW + 10 * S - 1
@@ -137,6 +145,36 @@ def test_a_signed_time_far_ahead_of_a_network_kept_clock_sets_no_floor() -> None
     assert cabinet.hears(NOW + S + FLOOR_SLACK_MS).quality is NETWORK
 
 
+def test_a_state_ten_years_ahead_heard_before_the_time_is_known_ends_with_the_network_s_time() -> None:
+    cabinet = Cabinet(0, kept=False)
+    earliest_ms = cabinet.look().earliest_ms
+    for _ in range(3):
+        assert cabinet.hears(NOW + 10 * YEAR).quality is UNKNOWN
+    assert cabinet.look().earliest_ms == earliest_ms
+    cabinet.wall_ms = NOW
+    reading = cabinet.look(kept=True)
+    assert (reading.quality, reading.known_ms, reading.earliest_ms) == (NETWORK, NOW, earliest_ms)
+    assert cabinet.hears(NOW).quality is ATTESTED
+    assert cabinet.look(S, kept=False).quality is RTC_ONLY, "nothing of it is left when the network goes"
+
+
+def test_a_hint_speaks_against_a_clock_that_nobody_keeps_until_a_live_state_says_otherwise() -> None:
+    cabinet = Cabinet(NOW, kept=False)
+    assert cabinet.hears(NOW + H).quality is UNKNOWN
+    assert cabinet.hears(NOW, is_live=False).quality is UNKNOWN, "kept back, perhaps"
+    assert cabinet.hears(NOW).quality is RTC_ONLY
+
+
+def test_a_state_heard_before_the_time_is_known_is_the_floor_once_the_network_confirms_it() -> None:
+    for ahead_ms, is_confirmed in ((-H, True), (FLOOR_SLACK_MS, True), (FLOOR_SLACK_MS + 1, False)):
+        cabinet = Cabinet(0, kept=False)
+        cabinet.hears(NOW + ahead_ms)
+        cabinet.wall_ms = NOW
+        reading = cabinet.look(kept=True)
+        assert reading.quality is NETWORK, "also where it was kept back for an hour"
+        assert (reading.earliest_ms == NOW + ahead_ms) is is_confirmed
+
+
 def test_summer_time_changes_nothing_because_it_is_never_asked() -> None:
     """31 October 2027, 03:00 in Dijon: the hour repeats for people, not for Unix time."""
     before_ms = 1_824_944_400_000
@@ -150,7 +188,7 @@ Steps = st.lists(
         st.sampled_from([0, 0, 0, 0, 1, -1, 500, -999, 1_000, -1_000, H, -H, 10 * YEAR, -10 * YEAR]),
         st.booleans(),
         st.one_of(st.none(), st.integers(-20 * YEAR, 20 * YEAR), st.just(0)),
-        st.booleans(),
+        st.sampled_from(["live", "retained", "sure"]),
     ),
     max_size=12,
 )
@@ -158,10 +196,10 @@ Steps = st.lists(
 
 @given(st.sampled_from([0, NOW, NOW + 10 * YEAR, NOW - 10 * YEAR]), st.booleans(), Steps)
 def test_whatever_happens_no_time_below_the_floor_is_told_as_one(
-    wall_ms: int, kept: bool, steps: list[tuple[int, int, bool, int | None, bool]]
+    wall_ms: int, kept: bool, steps: list[tuple[int, int, bool, int | None, str]]
 ) -> None:
     cabinet, before = Cabinet(wall_ms, kept=kept), None
-    for after_ms, step_ms, is_kept, signed_ms, is_live in steps:
+    for after_ms, step_ms, is_kept, signed_ms, how in steps:
         cabinet.wall_ms = max(0, cabinet.wall_ms)
         reading = cabinet.look(after_ms, step_ms=step_ms, kept=is_kept)
         if reading.quality is UNKNOWN:
@@ -178,8 +216,37 @@ def test_whatever_happens_no_time_below_the_floor_is_told_as_one(
             assert not is_back or before.unix_ms - reading.unix_ms > JUMP_MS, "never back by little"
         before = reading
         if signed_ms is not None:
-            cabinet.scale = hear(cabinet.scale, Heard(max(0, NOW + signed_ms), cabinet.now_ms, is_live), reading)
-            before = cabinet.look()
+            time_ms = max(0, NOW + signed_ms)
+            before = cabinet.is_sure_of(time_ms) if how == "sure" else cabinet.hears(time_ms, is_live=how == "live")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2 * H),
+            st.one_of(st.none(), st.just(0), st.integers(3 * H, 20 * YEAR), st.integers(-20 * YEAR, -3 * H)),
+            st.one_of(st.integers(-20 * YEAR, 20 * YEAR), st.integers(-2 * FLOOR_SLACK_MS, 2 * FLOOR_SLACK_MS)),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_no_fleet_manager_s_time_keeps_out_the_network_s_or_raises_the_floor_above_it(
+    steps: list[tuple[int, int | None, int, bool]],
+) -> None:
+    """The network tells the truth, or nothing: then the battery's clock is off by anything; so is every state."""
+    cabinet, true_ms, limit_ms = Cabinet(0, kept=False), NOW, BUILD_FLOOR_MS + BOOTED
+    for after_ms, off_ms, ahead_ms, is_live in steps:
+        true_ms, limit_ms = true_ms + after_ms, limit_ms + after_ms
+        cabinet.wall_ms = max(0, true_ms + (off_ms or 0)) - after_ms
+        reading = cabinet.look(after_ms, kept=off_ms is None)
+        if off_ms is None:
+            assert (reading.quality >= NETWORK, reading.known_ms) == (True, true_ms)
+        if reading.known_ms is not None:
+            limit_ms = max(limit_ms, true_ms + FLOOR_SLACK_MS)
+        # What `agent.wire.leadership` takes for a sign of life.
+        is_recent = reading.known_ms is None or abs(ahead_ms) < HEARD_MS
+        assert cabinet.hears(max(0, true_ms + ahead_ms), is_live=is_live and is_recent).earliest_ms <= limit_ms
 
 
 @given(st.integers(0, 10**9), st.integers(-10 * YEAR, 10 * YEAR))
