@@ -7,12 +7,12 @@ when its transaction is on disk, or joins the one begun by ``atomic``.
     un-acked links      kept until the fleet acknowledged them; of ``state`` and ``tele`` the oldest are shed when the
                         quota is full, and one signed gap record takes their place
     acked links         the newest ``tail_links`` stay for the technician's log
-    older epochs        stay beside them as evidence until the tail has moved past
+    older epochs        stay beside them as evidence until the tail has moved past, or the quota needs the room
 """
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 from agent.ledger import recovery, room, signing, tables
@@ -32,6 +32,7 @@ from agent.ledger.linking import (
 from agent.ledger.recovery import Damage
 from agent.ledger.stamps import Clock
 from agent.ledger.tables import Page, Stand
+from agent.ledger.transaction import Transactional, reading
 from agent.model.identity import CityId, EquipmentId, GatewayId
 from agent.model.observation import ClockQuality, PointValue
 from agent.safety.latch import Latch
@@ -63,7 +64,7 @@ RAISE_INTERVAL_MS = 60_000
 """Two cabinets with one identity fork each other for ever: not faster than this."""
 
 
-class Ledger:
+class Ledger(Transactional):
     """One process's memory.
 
     Args:
@@ -88,6 +89,7 @@ class Ledger:
         quotas: Mapping[str, int] | None = None,
         tail_links: int = TAIL_LINKS,
     ) -> None:
+        super().__init__()
         self._signer = signer
         self._gateway = gateway
         self._clock = clock
@@ -97,7 +99,6 @@ class Ledger:
         self._raised_at_ms: dict[str, int] = {}
         self.report_stream = "audit" if "audit" in streams else streams[0]
         self._database, torn = recovery.open_sound(path, streams, clock.unix_ms() // 1000)
-        self._stands: dict[str, Stand] = {}
         try:
             with self.atomic():
                 self._load()
@@ -110,35 +111,10 @@ class Ledger:
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and let go of it."""
-        try:
+        with suppress(sqlite3.Error):  # What was committed is in the log, and the next start reads it there.
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error:
-            pass  # What was committed is in the log, and the next start reads it there.
-        finally:
+        with suppress(sqlite3.Error):
             self._database.close()
-
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """One transaction around several calls; nested, a savepoint. An exception undoes exactly what is inside.
-
-        Raises:
-            LedgerError: the disk is full or failing; nothing inside is stored.
-        """
-        nested = self._database.in_transaction
-        try:
-            self._database.execute("SAVEPOINT part" if nested else "BEGIN IMMEDIATE")
-            yield
-            self._database.execute("RELEASE part" if nested else "COMMIT")
-        except BaseException as error:  # Also a cancellation must not leave half a transaction.
-            self._undo(nested=nested)
-            if isinstance(error, sqlite3.Error):
-                raise LedgerError(f"not stored: {error}") from error
-            raise
-
-    @property
-    def in_transaction(self) -> bool:
-        """True inside ``atomic``, unless the database gave the transaction up by itself."""
-        return self._database.in_transaction
 
     def append_samples(self, stream: str, samples: Sequence[PointValue]) -> StreamHead:
         """Seal samples into as many links as they need; return the stream's new head.
@@ -166,6 +142,7 @@ class Ledger:
         """The newest link durable at the fleet; seq 0 if none of this epoch is."""
         return self._stands[stream].acked
 
+    @reading()
     def floor(self, stream: str) -> StreamHead:
         """The newest link of this epoch that is no longer kept; seq 0 if all are."""
         stand = self._stands[stream]
@@ -180,16 +157,19 @@ class Ledger:
         """Bytes of links kept."""
         return self._stands[stream].bytes
 
+    @reading()
     def sealed_after(self, stream: str, epoch: int, seq: int, limit: int) -> list[Link]:
         """Links above ``seq`` of ``epoch``, oldest first; none of an epoch that is over."""
         if epoch != self._stands[stream].epoch:
             return []
         return tables.links_after(self._database, stream, epoch, seq, limit)
 
+    @reading()
     def page(self, stream: str, after: tuple[int, int], limit: int) -> Page:
         """Links of all epochs kept behind one of them, oldest first; ``after`` is its epoch and number, zeros for all."""
         return tables.page_after(self._database, stream, after, limit)
 
+    @reading()
     def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
         """The hash of one link, None if it is not kept."""
         stand = self._stands[stream]
@@ -201,7 +181,7 @@ class Ledger:
         """Take in one stream's head from an ack that was verified.
 
         Durable trims. A fork, or an epoch above ours, begins a new epoch in which everything not acknowledged is
-        sealed again, and says so in an event; nothing is lost or overwritten.
+        sealed again, and says so in an event; what does not fit the quota is shed as ever, with a gap record.
         """
         stand = self._stands[ack.stream]
         verdict = judge_ack(ack, stand.head, stand.acked_seq, self.hash_at(ack.stream, ack.epoch, ack.seq))
@@ -248,7 +228,7 @@ class Ledger:
         with self.atomic():
             old = self._stands[stream]
             after = old.acked_seq if after is None else after
-            links = self._unacked(stream, old.epoch, after)
+            links = room.links_again(self._database, self._stands, old, after, self._quotas[stream])
             tables.hide_events(self._database, old, after)  # In the log each record shows once: under its new number.
             self.begin_epoch(
                 stream, max(above, old.epoch), reason, links, {"from_epoch": old.epoch, "from_seq": old.seq}
@@ -273,20 +253,22 @@ class Ledger:
             raise LedgerError(f"{stream}: epoch {above} is the last there can be")
         with self.atomic():
             size = self._stands[stream].bytes
-            stand = Stand(stream, self._epoch_above(above), 0, NO_HASH, 0, NO_HASH, size)
-            self._stands[stream] = stand
-            self.append_events(stream, [Event(0, "stream.epoch", "", "", f"{stream}: new epoch: {reason}", detail)])
+            self._stands[stream] = Stand(stream, self._epoch_above(above), 0, NO_HASH, 0, NO_HASH, size)
+            event = Event(0, "stream.epoch", "", "", f"{stream}: new epoch: {reason}", detail)
+            self._seal(stream, of_events([event], self._clock.unix_ms()), self._stamp())
             count = 0
             for sealed in links:
                 try:
                     batch = batch_of(sealed)
                 except WireError:
                     continue  # Damaged: the caller's event says how many links there were.
-                self._append(stream, iter([content_again(batch)]), stamp_of(batch))
+                self._seal(stream, iter([content_again(batch)]), stamp_of(batch))
                 count += 1
+            self._keep_to_quota(stream)  # Not before: what is still to be sealed again must not make room for the rest.
         return count
 
     @property
+    @reading()
     def floor_ms(self) -> int:
         """The newest signed time that was heard and kept; 0 if none was."""
         return tables.read_number(self._database, FLOOR)
@@ -297,6 +279,7 @@ class Ledger:
             tables.write_number(self._database, FLOOR, max(time_ms, self.floor_ms))
 
     @property
+    @reading()
     def counters(self) -> dict[str, int]:
         """Issuer kid -> newest counter."""
         return tables.read_counters(self._database)
@@ -306,6 +289,7 @@ class Ledger:
         with self.atomic():
             tables.write_counter(self._database, kid, counter)
 
+    @reading()
     def latches(self) -> dict[EquipmentId, Latch]:
         """Every latched fault."""
         return tables.read_latches(self._database)
@@ -325,6 +309,7 @@ class Ledger:
         with self.atomic():
             return tables.raise_number(self._database, name)
 
+    @reading()
     def log(self, equipment: str, limit: int) -> list[LogEntry]:
         """The newest events, newest last.
 
@@ -335,13 +320,19 @@ class Ledger:
 
     def _append(self, stream: str, contents: Iterator[Content], stamp: Stamp) -> StreamHead:
         with self.atomic():
-            for content in contents:
-                self._link(self._stands[stream], content, stamp)
-            stand = self._stands[stream]
-            if stand.bytes > self._quotas[stream]:
-                room.make_room(self._database, stand, self._quotas[stream], self._seal_gap)
-            tables.write_stand(self._database, stand)
+            self._seal(stream, contents, stamp)
+            self._keep_to_quota(stream)
         return self._stands[stream].head
+
+    def _seal(self, stream: str, contents: Iterator[Content], stamp: Stamp) -> None:
+        for content in contents:
+            self._link(self._stands[stream], content, stamp)
+
+    def _keep_to_quota(self, stream: str) -> None:
+        stand = self._stands[stream]
+        if stand.bytes > self._quotas[stream]:
+            room.make_room(self._database, stand, self._quotas[stream], self._seal_gap)
+        tables.write_stand(self._database, stand)
 
     def _link(self, stand: Stand, content: Content, stamp: Stamp) -> None:
         payload = payload_of(content, self._gateway, stand.head, stamp)
@@ -354,14 +345,8 @@ class Ledger:
         sealed = signing.seal(self._signer, payload, self._topics[stand.stream])
         link = Link(stand.seq + 1, envelope.digest(sealed), sealed)
         has_events = bool(content.events)
-        tables.insert_link(self._database, stand, link, link.seq, content.records, has_events=has_events)
+        tables.insert_link(self._database, stand, link, link.seq, content.counted, has_events=has_events)
         stand.seq, stand.hash = link.seq, link.hash
-
-    def _unacked(self, stream: str, epoch: int, seq: int) -> Iterator[bytes]:
-        """Envelopes not acknowledged, a few at a time: a backlog does not fit into memory."""
-        while links := tables.links_after(self._database, stream, epoch, seq, 64):
-            yield from (link.sealed for link in links)
-            seq = links[-1].seq
 
     def _seal_gap(self, gap: Gap, before: StreamHead) -> bytes:
         (content,) = of_events([gap.event()], self._clock.unix_ms())
@@ -386,15 +371,3 @@ class Ledger:
                 stand = Stand(stream, self._epoch_above(0), 0, NO_HASH, 0, NO_HASH, 0)
                 tables.write_stand(self._database, stand)
             self._stands[stream] = stand
-
-    def _undo(self, *, nested: bool) -> None:
-        """Roll back and make memory equal the disk again."""
-        if nested and self._database.in_transaction:
-            self._database.execute("ROLLBACK TO part")
-            self._database.execute("RELEASE part")
-        elif self._database.in_transaction:
-            self._database.execute("ROLLBACK")
-        for stream in self._stands:
-            stand = tables.read_stand(self._database, stream)
-            if stand is not None:
-                self._stands[stream] = stand

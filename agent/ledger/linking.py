@@ -31,6 +31,8 @@ PAYLOAD_BYTES_MAX = 60_000
 """Far below an envelope's limit: a link also has to fit into a frame of the local protocol, several at a time."""
 TEXT_LENGTH_MAX = 500
 INTEGER_MAX = 2**63 - 1
+SHED_KIND = "stream.shed"
+"""What a gap record of an earlier epoch becomes in the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ class Content:
     def records(self) -> int:
         """Samples and events."""
         return len(self.points) + len(self.events)
+
+    @property
+    def counted(self) -> int:
+        """The records this stands for: an event for shed ones counts as all of them, should it be shed in turn."""
+        shed = (event.detail.get("count") for event in self.events if event.kind == SHED_KIND)
+        return self.records + sum(count - 1 for count in shed if isinstance(count, int))
 
     def halves(self) -> "tuple[Content, Content]":
         """Split what is too large for one link."""
@@ -120,7 +128,7 @@ def content_again(batch: Batch) -> Content:
     gap = gap_of(batch)
     if gap is None:
         return content
-    event = Event(0, "stream.shed", "", "", batch.events[0].text, {"count": gap.count, "reason": gap.reason})
+    event = Event(0, SHED_KIND, "", "", batch.events[0].text, {"count": gap.count, "reason": gap.reason})
     assert batch.events[0].kind == GAP_KIND
     return Content(content.t0_ms, [], [], [], [], [], [event])
 

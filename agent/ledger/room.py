@@ -1,7 +1,7 @@
 """Making room: what the ledger lets go of, in which order. Runs in the caller's transaction."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.ledger import tables
 from agent.ledger.linking import batch_of
@@ -23,7 +23,29 @@ def trim(database: sqlite3.Connection, stand: Stand, tail_links: int) -> None:
     if row[0] is None or keep_above - row[0] < tail_links // 4:
         return
     tables.delete_links(database, stand, stand.epoch, keep_above)
-    _drop_older_epochs(database, stand)
+    _drop_epochs_below(database, stand, stand.epoch)
+
+
+def links_again(
+    database: sqlite3.Connection, stands: Mapping[str, Stand], old: Stand, after: int, quota_bytes: int
+) -> Iterator[bytes]:
+    """Envelopes of an epoch that is over, above ``after``, to be sealed again in the next one, a few at a time.
+
+    A backlog does not fit into memory, and not twice on the disk: above the quota, what has been sealed again goes.
+    Nothing that is still to be read ever does.
+
+    Args:
+        stands: the ledger's own; while this is read, the stream stands in its new epoch. old: where it stood.
+    """
+    while links := tables.links_after(database, old.stream, old.epoch, after, 64):
+        for link in links:
+            yield link.sealed
+            after = link.seq
+            if stands[old.stream].bytes > quota_bytes:
+                _drop_epochs_below(
+                    database, stands[old.stream], old.epoch
+                )  # Evidence goes oldest first, without holes.
+                tables.delete_links(database, stands[old.stream], old.epoch, after)
 
 
 def make_room(
@@ -34,15 +56,15 @@ def make_room(
     Args:
         seal_gap: seals a gap record that follows the given link and has the number of the gap's last one.
     """
-    _drop_older_epochs(database, stand)
+    _drop_epochs_below(database, stand, stand.epoch)
     tables.delete_links(database, stand, stand.epoch, stand.acked_seq)
     if stand.bytes > quota_bytes and stand.stream in SHEDDABLE:
         _shed(database, stand, stand.bytes - int(quota_bytes * ROOM_AFTER_SHEDDING), seal_gap)
 
 
-def _drop_older_epochs(database: sqlite3.Connection, stand: Stand) -> None:
+def _drop_epochs_below(database: sqlite3.Connection, stand: Stand, below: int) -> None:
     epochs = database.execute(
-        "SELECT DISTINCT epoch FROM links WHERE stream=? AND epoch<?", (stand.stream, stand.epoch)
+        "SELECT DISTINCT epoch FROM links WHERE stream=? AND epoch<?", (stand.stream, below)
     ).fetchall()
     for (epoch,) in epochs:
         tables.delete_links(database, stand, epoch, SEQ_MAX)

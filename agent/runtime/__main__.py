@@ -7,7 +7,7 @@ from agent.runtime.errors import AgentSetupError
 from agent.runtime.process import run
 
 main = Entry(
-    "agent", "agent.runtime", run, AgentSetupError, "The agent did not start; guard and equipment go on without it."
+    "agent", "agent.runtime", run, AgentSetupError, "The agent does not run; guard and equipment go on without it."
 ).main
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The agent's journal: the ledger behind one writer thread, for a process that must not wait for a disk.
 
 What is asked while one transaction is being synced joins the next (group commit): one fsync for many records spares the
-flash memory and the time. Every call returns after the commit it was part of.
+flash memory and the time. Every call returns after the commit it was part of. A disk that fails is told to whoever
+asked, and the writer goes on; should it end for any other reason, ``watch`` ends the process.
 """
 
 import asyncio
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -28,6 +30,7 @@ REQUESTS_MAX = 4_096
 """Waiting for the writer. A disk that has stopped must not fill the memory: beyond it the caller is told at once."""
 GROUP_MAX = 256
 """Requests per transaction: bounds how long one of them waits for the others."""
+WATCH_S = 1.0
 
 T = TypeVar("T")
 Request = tuple[Callable[[Ledger], object], "asyncio.Future[object]"]
@@ -35,6 +38,10 @@ Request = tuple[Callable[[Ledger], object], "asyncio.Future[object]"]
 
 class JournalFullError(LedgerError):
     """The disk does not keep up. Nothing of this request is stored; telemetry may be dropped, an alarm tried again."""
+
+
+class JournalEndedError(LedgerError):
+    """The writer is gone by a fault of our own: nothing will be stored any more in this process."""
 
 
 class Journal:
@@ -66,6 +73,7 @@ class Journal:
         self._heads: dict[str, StreamHead] = {}
         self._acked: dict[str, StreamHead] = {}
         self._counters: dict[str, int] = {}
+        self.end: JournalEndedError | None = None
         self.damage: Damage | None = None
         self.floor_ms = 0
         self.commits = 0
@@ -84,8 +92,20 @@ class Journal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._requests.put, None)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._requests.put, None)
         await asyncio.to_thread(self._thread.join)
+
+    async def watch(self, beat: Callable[[], None]) -> None:
+        """Call ``beat`` for as long as the writer lives; a disk that hangs does not end it.
+
+        Raises:
+            JournalEndedError: the writer has ended. The process must, too, so that it is started anew.
+        """
+        while self._thread.is_alive():
+            beat()
+            await asyncio.sleep(WATCH_S)
+        raise self.end or JournalEndedError("the journal is closed")
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` in the event loop after each commit."""
@@ -172,6 +192,8 @@ class Journal:
         return await self._ask(lambda ledger: ledger.page(stream, after, limit))
 
     async def _ask(self, request: Callable[[Ledger], T]) -> T:
+        if self.end is not None:
+            raise self.end
         future: asyncio.Future[object] = self._loop.create_future()
         try:
             self._requests.put_nowait((request, future))
@@ -181,18 +203,34 @@ class Journal:
 
     def _write(self) -> None:
         """The writer thread: until None comes, whatever is waiting goes into one transaction."""
-        is_open = True
-        while is_open:
-            group = [self._requests.get()]
-            while len(group) < GROUP_MAX:
-                try:
-                    group.append(self._requests.get_nowait())
-                except queue.Empty:
-                    break
-            is_open = None not in group
-            answers = self._commit([each for each in group if each is not None])
-            self._tell(answers)
-        self._ledger.close()
+        group: list[Request | None] = []
+        try:
+            while None not in group:
+                group = self._gather()
+                self._tell(self._commit([each for each in group if each is not None]))
+        except BaseException as error:  # Our own bug. Nobody may wait for ever for an answer that never comes.
+            told = JournalEndedError(f"the journal's writer has ended: {type(error).__name__}: {error}")
+            self._in_loop(partial(self._ended, told, group))
+            raise  # To the thread's hook, which writes down where it happened.
+        finally:
+            self._ledger.close()
+
+    def _gather(self) -> list[Request | None]:
+        group = [self._requests.get()]
+        while len(group) < GROUP_MAX:
+            try:
+                group.append(self._requests.get_nowait())
+            except queue.Empty:
+                break
+        return group
+
+    def _ended(self, error: JournalEndedError, group: list[Request | None]) -> None:
+        self.end = error
+        while not self._requests.empty():  # Filled in this very thread only.
+            group.append(self._requests.get_nowait())
+        for _, future in filter(None, group):
+            if not future.done():
+                future.set_exception(error)
 
     def _commit(self, group: list[Request]) -> list[tuple["asyncio.Future[object]", object]]:
         """Carry out a group; an exception stands for the answer of what failed."""
@@ -228,8 +266,11 @@ class Journal:
             for listener in self._listeners:
                 listener()
 
+        self._in_loop(resolve)
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(resolve)
+            self._loop.call_soon_threadsafe(call)
         except RuntimeError:
             return  # The loop is closed: nobody waits any more, and what was committed stays.
 

@@ -31,7 +31,7 @@ from agent.runtime.errors import AgentSetupError
 from agent.runtime.executor import AgentExecutor
 from agent.runtime.gatewaykeys import GatewayKeys
 from agent.runtime.guardmirror import GuardMirror
-from agent.runtime.journal import Journal
+from agent.runtime.journal import Journal, JournalEndedError
 from agent.runtime.points import PointTable
 from agent.runtime.polling import Behind, UnitPoll
 from agent.runtime.principal import Principal
@@ -260,6 +260,7 @@ class Agent:
         yield "uplink", self.uplink.run()
         yield "desired state", self.desired.run()
         yield "clock", Timekeeper(self._clock, self._note_time, self._journal.keep_floor).run()
+        yield "journal", self._journal.watch(self._expect("journal", LOOP_DEADLINE_MS))
         yield "watchdog", self._feed_watchdog()
 
     def _expect(self, name: str, deadline_ms: int) -> Callable[[], None]:
@@ -290,7 +291,8 @@ async def run(cabinet: Cabinet, home: Path) -> None:
         home: the site file's folder; the file's relative paths start there.
 
     Raises:
-        AgentSetupError: keys, profiles or journal cannot be used; nothing was sent to any equipment.
+        AgentSetupError: keys, profiles or journal cannot be used; nothing was sent to any equipment. Or the journal's
+            writer ended.
     """
     clock = host_clock()
     state = home / cabinet.state
@@ -298,6 +300,9 @@ async def run(cabinet: Cabinet, home: Path) -> None:
     try:
         trust = read_trust(state / "keys", "agent", site.city)
         async with Journal(state / "agent.db", trust.signer, site.city, site.gateway, clock) as journal:
-            await Agent(cabinet, home, clock, trust, journal).run()
+            try:
+                await Agent(cabinet, home, clock, trust, journal).run()
+            except* JournalEndedError as group:
+                raise AgentSetupError(f"{journal.end}; it must be started anew") from group
     except (TrustError, ProfileError, LedgerError) as error:
         raise AgentSetupError(str(error)) from error

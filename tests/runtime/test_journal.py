@@ -8,10 +8,13 @@ import pytest
 
 from agent.ledger.errors import LedgerError, UnsealableError
 from agent.ledger.ledger import Ledger
-from agent.runtime.journal import STREAMS, Journal, JournalFullError
+from agent.runtime.journal import STREAMS, Journal, JournalEndedError, JournalFullError
+from agent.runtime.recorder import Recorder
 from agent.wire.messages import StreamHead
 from agent.wire.streams import Durable
+from tests.ledger.disk import failing
 from tests.ledger.test_ledger import event, samples
+from tests.waiting import wait_until
 from tests.wire.party import CITY, GATEWAY, HandClock, signer
 
 
@@ -134,3 +137,59 @@ async def test_closing_while_requests_wait_answers_them_first(tmp_path: Path) ->
     ledger = Ledger(path, signer(f"{GATEWAY}/agent/1"), CITY, GATEWAY, STREAMS, HandClock())
     assert ledger.head("tele").seq == 50
     ledger.close()
+
+
+async def test_a_disk_that_fails_is_told_and_records_flow_again_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.runtime.recorder.RETRY_S", 0.01)
+    path = tmp_path / "agent.db"
+    async with journal_at(path) as journal, asyncio.timeout(20):
+        recorder = Recorder(journal, HandClock())
+        recording = asyncio.ensure_future(recorder.run())
+        with failing(path):
+            recorder.event("alarm", "link.lost", "j1", "", "while the disk fails")
+            await wait_until(lambda: recorder.failures > 3)
+            assert recorder.is_failing
+            with pytest.raises(LedgerError, match="disk I/O error"):
+                await journal.store_counter("alice/1", 5)
+            with pytest.raises(LedgerError, match="disk I/O error"):
+                await journal.acknowledged(StreamHead("alarm", journal.heads["alarm"].epoch, 9, bytes(32)))
+        await wait_until(lambda: not recorder.is_failing)
+        assert journal.heads["alarm"].seq == 1
+        recorder.stop()
+        await recording
+        assert [entry.text for entry in await journal.log("", 9)] == ["while the disk fails"]
+
+
+async def test_the_watch_beats_while_the_disk_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.runtime.journal.WATCH_S", 0.01)
+    async with journal_at(tmp_path / "agent.db") as journal, asyncio.timeout(20):
+        go_on = threading.Event()
+        hanging = asyncio.ensure_future(journal._ask(lambda _ledger: go_on.wait(20)))
+        beats: list[None] = []
+        watch = asyncio.ensure_future(journal.watch(lambda: beats.append(None)))
+        await wait_until(lambda: len(beats) > 3)
+        go_on.set()
+        assert await hanging
+        watch.cancel()
+
+
+async def test_a_writer_that_ends_answers_everybody_and_ends_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.runtime.journal.WATCH_S", 0.01)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # Else it writes the traceback, as it should.
+
+    def end(_journal: Journal, _group: object) -> None:
+        raise ValueError("a fault of ours")
+
+    async with journal_at(tmp_path / "agent.db") as journal, asyncio.timeout(20):
+        monkeypatch.setattr(Journal, "_commit", end)
+        asked = [asyncio.ensure_future(journal.append_samples("tele", samples(1))) for _ in range(500)]
+        with pytest.raises(JournalEndedError, match="ValueError: a fault of ours"):
+            await journal.watch(lambda: None)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {JournalEndedError}
+        with pytest.raises(JournalEndedError):
+            await journal.next_number("conn")

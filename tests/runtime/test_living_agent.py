@@ -80,7 +80,7 @@ async def test_what_cannot_be_used_at_the_start_is_said_in_a_sentence() -> None:
             )
             code, errors = await agent.end(signal.SIGCONT)  # It ends by itself.
             assert code == 2
-            assert errors.endswith("The agent did not start; guard and equipment go on without it.\n")
+            assert errors.endswith("The agent does not run; guard and equipment go on without it.\n")
             assert "Traceback" not in errors
             return errors
 
@@ -94,6 +94,30 @@ async def test_what_cannot_be_used_at_the_start_is_said_in_a_sentence() -> None:
         assert "agent.pem" in await refused()
         shutil.rmtree(keys)
         assert "enrol the gateway first" in await refused()
+
+
+FAULTY = """
+import sys
+from agent.runtime.__main__ import main
+from agent.runtime.journal import Journal
+commit = Journal._commit
+def fail_at_the_third(journal, group):
+    if journal.commits < 2:
+        return commit(journal, group)
+    raise ValueError("a fault of ours")
+Journal._commit = fail_at_the_third
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_a_journal_whose_writer_ends_ends_the_agent_with_a_sentence() -> None:
+    async with living_agent(is_started=False) as agent:
+        agent.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", FAULTY, str(agent.site)), stderr=asyncio.subprocess.PIPE
+        )
+        code, errors = await agent.end(signal.SIGCONT)  # It ends by itself.
+        assert code == 2
+        assert "agent: the journal's writer has ended: ValueError: a fault of ours; it must be started anew\n" in errors
 
 
 async def test_a_disk_that_takes_nothing_for_a_while_costs_no_lamp_and_no_record() -> None:
