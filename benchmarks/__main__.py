@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     if asked.quick and asked.write:
         parser.error("--quick gives no figures to keep: not together with --write")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed gateway has its bytecode and compiles nothing.
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     machine = this_machine()
     console.print(machine.sentence(), highlight=False)
