@@ -1,50 +1,27 @@
 """A client of a broker for an errand: to try what it allows, or to take somebody's place."""
 
-import asyncio
 import os
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY
-from typing import Any
 
 import aiomqtt
-import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
-from fleet import mqtt_client
+from agent.wire.mqtt import Client
 from fleet.link import Broker
 
 RELOAD_S = 30.0
 
 
-class _Client(mqtt_client.Client):
-    """A broker that refuses a certificate hangs up instead of answering; aiomqtt alone would wait for its timeout."""
-
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        with suppress(RuntimeError):  # While it connects, paho runs in a thread without a loop and raises by itself.
-            asyncio.get_running_loop()
-            if not self._connected.done():
-                self._connected.set_exception(aiomqtt.MqttError("refused"))
-                self._connected.exception()  # Looked at, should nobody wait any more.
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-
 @asynccontextmanager
 async def connected(
     broker: Broker, tls: ssl.SSLContext, identifier: str, username: str | None, timeout_s: float
-) -> AsyncIterator[aiomqtt.Client]:
+) -> AsyncIterator[Client]:
     """Hold a connection with a certificate of ours.
 
     Raises:
@@ -52,7 +29,7 @@ async def connected(
     """
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0
-    client = _Client(
+    client = Client(
         broker.host,
         broker.port,
         identifier=identifier,

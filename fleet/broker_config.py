@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.model.identity import is_id
-from agent.wire.envelope import ENVELOPE_BYTES_MAX
+from agent.wire.envelope import ENVELOPE_BYTES_MAX, PACKET_BYTES_MAX
 from agent.wire.topics import DOWN, ROOT, UP
 from fleet.errors import FolderError
 from fleet.pki import MANAGER_PREFIX
 
-PACKET_BYTES_MAX = ENVELOPE_BYTES_MAX + 1_024
 CONNECTIONS_MAX = 5_000
 CHECK_GATEWAYS = ("check-a", "check-b")
 """Reserved: ``broker check`` is these, and no cabinet is."""

@@ -126,6 +126,7 @@ class ControlRoom:
         self._links: dict[str, str] = {}
         self._doubts: dict[str, frozenset[str]] = {}
         self.rejections: Counter[str] = Counter()
+        self.publishes_refused: Counter[str] = Counter()
         for (_gateway, reason), count in self.ingest.standing.rejections.items():
             self.rejections[reason] += count
         self._log = structlog.get_logger("fleet")

@@ -34,4 +34,5 @@ def read(room: "ControlRoom") -> Figures:
         "store_healthy": not writer.problem,
     }
     links = Counter(gateway.link for gateway in room.gateways())
-    return Figures(dict(counters), {name: float(value) for name, value in gauges.items()}, dict(room.rejections), links)
+    shown = {name: float(value) for name, value in gauges.items()}
+    return Figures(dict(counters), shown, dict(room.rejections), links, dict(room.publishes_refused))

@@ -25,13 +25,14 @@ from paho.mqtt.properties import Properties
 
 from agent.model.identity import GatewayId
 from agent.wire import sealing, topics
+from agent.wire.envelope import PACKET_BYTES_MAX
 from agent.wire.errors import TrustError, WireError
 from agent.wire.messages import SCHEMA, FleetState
+from agent.wire.mqtt import Client, PublishRefusedError
 from agent.wire.rejections import THROTTLED, Rejections
 from fleet.arrival import Arrival
 from fleet.control_room import ControlRoom, Link, unix_ms
 from fleet.errors import AskError, FolderError, SigningError
-from fleet.mqtt_client import Client
 
 STATE_S = 10.0
 KEEPALIVE_S = 20
@@ -42,8 +43,6 @@ BACKOFF_S_MIN = 0.5
 BACKOFF_S_MAX = 15.0
 SETTLED_S = 60.0
 """A session that ended sooner does not reset the backoff: a broker that kicks us must not be hammered."""
-PACKET_BYTES_MAX = 300_000
-"""An envelope of 256 KiB and its topic."""
 INFLIGHT_MAX = 200
 TLS_FOLDER = "tls"
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -110,10 +109,11 @@ class FleetLink:
         self._broker = broker
         self._heard_s: dict[str, float] = {}
         self._state_due = asyncio.Event()
-        self._client: aiomqtt.Client | None = None
+        self._client: Client | None = None
         self._outgoing: dict[tuple[str, str], bytes] = {}
         self._outgoing_due = asyncio.Event()
         self._rejections = Rejections()
+        self._refusals = Rejections()
         self._log = structlog.get_logger("link")
 
     async def run(self) -> None:
@@ -160,9 +160,11 @@ class FleetLink:
         if refusal := self._room.leading.refusal():  # Last: from here to the socket nothing waits.
             raise AskError(503, refusal)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await client.publish(str(topic), sealed, qos=1, properties=properties)
-        except (aiomqtt.MqttError, TimeoutError) as error:
+            await client.publish(str(topic), sealed, qos=1, properties=properties)
+        except PublishRefusedError as error:
+            self._refused("cmd", error)
+            raise AskError(503, f"the broker refused the command: {error}") from error
+        except aiomqtt.MqttError as error:
             raise AskError(504, "the broker did not confirm the command: it may have been delivered or not") from error
 
     async def _session(self) -> None:
@@ -177,7 +179,7 @@ class FleetLink:
                 for _ in range(SENDING_MAX):
                     tasks.create_task(self._send(client))
 
-    def _connect(self) -> aiomqtt.Client:
+    def _connect(self) -> Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0
         properties.MaximumPacketSize = PACKET_BYTES_MAX
@@ -199,7 +201,7 @@ class FleetLink:
         client.pending_calls_threshold = INFLIGHT_MAX
         return client
 
-    def _found(self, client: aiomqtt.Client) -> None:
+    def _found(self, client: Client) -> None:
         link = self.figures
         link.is_connected, link.reason = True, ""
         link.reconnects += 1
@@ -214,7 +216,7 @@ class FleetLink:
         self._heard_s.clear()
         self._outgoing.clear()  # Stale by the time we are back; the next link of each gateway brings a new one.
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
+    async def _listen(self, client: Client) -> None:
         """Wait for the end of the connection: messages do not pass through here (see ``_straight_to``)."""
         while True:  # Until it raises: the queue it waits for stays empty.
             await anext(client.messages)
@@ -250,14 +252,14 @@ class FleetLink:
         # Two managers whose clocks disagree must not outbid each other: only what was said in our name moves us at once.
         room.terms.heard(state.term, is_leading=is_ours and room.leading.is_leading)
 
-    async def _say_state(self, client: aiomqtt.Client) -> None:
+    async def _say_state(self, client: Client) -> None:
         room = self._room
         topic = topics.fleet_state(room.city)
         while True:  # As long as the connection lasts.
             self._state_due.clear()
             if room.leading.may_act() and (sealed := self._state(topic)):
-                async with asyncio.timeout(TIMEOUT_S):
-                    await client.publish(str(topic), sealed, qos=1, retain=True)
+                await self._publish(client, topic, sealed, retain=True)
+            self._tell_refused()
             with suppress(TimeoutError):
                 async with asyncio.timeout(STATE_S):
                     await self._state_due.wait()
@@ -273,7 +275,7 @@ class FleetLink:
         except SigningError:
             return b""
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: Client) -> None:
         city = self._room.city
         while True:  # As long as the connection lasts.
             await self._outgoing_due.wait()
@@ -284,9 +286,26 @@ class FleetLink:
             sealed = self._outgoing.pop(key)
             if not self._room.leading.may_act():
                 continue
-            async with asyncio.timeout(TIMEOUT_S):
-                await client.publish(str(topics.down(city, GatewayId(gateway), message_class)), sealed, qos=1)
-            self.figures.acks += message_class == "ack"
+            is_taken = await self._publish(client, topics.down(city, GatewayId(gateway), message_class), sealed)
+            self.figures.acks += is_taken and message_class == "ack"
+
+    async def _publish(self, client: Client, topic: topics.Topic, sealed: bytes, *, retain: bool = False) -> bool:
+        """Return whether the broker took it. One that refuses a topic may still carry the others."""
+        try:
+            await client.publish(str(topic), sealed, qos=1, retain=retain)
+        except PublishRefusedError as error:
+            self._refused(topic.message_class, error)
+            return False
+        return True
+
+    def _refused(self, message_class: str, error: PublishRefusedError) -> None:
+        self._room.publishes_refused[message_class] += 1
+        self._refusals.rejected("publish", message_class, str(error), unix_ms())
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        for notice in self._refusals.notices(unix_ms()):
+            self._log.warning("publish.refused", host=self._broker.host, counts=notice.counts, reason=notice.example)
 
 
 _SILENT = logging.getLogger("fleet.mqtt")

@@ -1,7 +1,7 @@
 """Figures for monitoring, in Prometheus' form. Read when asked for; nothing is counted twice."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +18,7 @@ class Figures:
     gauges: dict[str, float]
     rejections: dict[str, int]
     links: dict[str, int]
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 _HELP = {
@@ -66,6 +67,10 @@ class Metrics(Collector):
         for reason, count in sorted(figures.rejections.items()):
             rejections.add_metric([reason], count)
         yield rejections
+        refused = CounterMetricFamily(PREFIX + "refused", "Messages a broker did not take from us", labels=["topic"])
+        for topic, count in sorted(figures.refused.items()):
+            refused.add_metric([topic], count)
+        yield refused
         links = GaugeMetricFamily(PREFIX + "gateways", "Gateways by the state of their link", labels=["link"])
         for link, count in sorted(figures.links.items()):
             links.add_metric([link], count)

@@ -11,26 +11,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, TCP_NODELAY
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiomqtt
-import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.runtime.errors import TransportError
-from agent.wire.envelope import ENVELOPE_BYTES_MAX
+from agent.wire.envelope import PACKET_BYTES_MAX
+from agent.wire.mqtt import Client
 
 KEEPALIVE_S = 20
 """A dead link is noticed within 1.5 of it; half of what a mobile operator's NAT forgets after."""
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
-"""For CONNACK, SUBACK and PUBACK. aiomqtt leaves a publish pending after a disconnect (sync.md 1.5): never wait longer."""
+"""For CONNACK, SUBACK and PUBACK."""
 INCOMING_MAX = 1_024
 """What the application has not taken yet. Beyond it messages are dropped: acks are cumulative, commands time out."""
-PACKET_BYTES_MAX = ENVELOPE_BYTES_MAX + 1_024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -75,62 +73,6 @@ def broker_of(url: str, tls: Callable[[], ssl.SSLContext] = ssl.create_default_c
     return Broker(parts.hostname, port, tls if is_tls else None)
 
 
-class _Client(aiomqtt.Client):
-    """aiomqtt waits for a PUBACK but does not look into it: a refused publish would seem stored."""
-
-    answers: dict[int, "asyncio.Future[None]"]
-
-    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        """By the loop's next round, in which aiomqtt adds its number, a socket may be closed and the number another's."""
-
-        def write() -> None:
-            try:
-                client.loop_write()
-            except Exception as error:  # noqa: BLE001 - as aiomqtt does: whatever it is, the connection is over
-                if not self._disconnected.done():
-                    self._disconnected.set_exception(error)
-
-        def register() -> None:
-            now = client.socket()
-            if now is not None and now is sock and now.fileno() >= 0:
-                self._loop.add_writer(now.fileno(), write)
-
-        self._loop.call_soon_threadsafe(register)
-
-    def _on_publish(
-        self, client: paho.Client, userdata: Any, mid: int, reason_code: Any, properties: Properties
-    ) -> None:
-        future = self.answers.pop(mid, None)
-        if future is not None and not future.done():
-            if reason_code.is_failure:
-                future.set_exception(TransportError(f"the broker refused a message: {reason_code}"))
-            else:
-                future.set_result(None)
-        super()._on_publish(client, userdata, mid, reason_code, properties)
-
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        """A broker that refuses a certificate hangs up instead of answering: aiomqtt would wait for its timeout."""
-        if not self._connected.done() and _in_loop():  # While it connects, paho runs in a thread and raises by itself.
-            self._connected.set_exception(aiomqtt.MqttError(f"hung up before it let us in: {reason_code}"))
-            self._connected.exception()  # Looked at, should nobody wait any more.
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-
-def _in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 class Transport:
     """One connection to one broker. Use as an async context manager; never reused.
 
@@ -145,7 +87,7 @@ class Transport:
         properties.MaximumPacketSize = PACKET_BYTES_MAX
         silent = logging.getLogger("agent.runtime.mqtt.paho")
         silent.setLevel(logging.CRITICAL + 1)  # What goes wrong comes as an exception, once.
-        self._client = _Client(
+        self._client = Client(
             broker.host,
             broker.port,
             identifier=identifier,
@@ -161,7 +103,6 @@ class Transport:
             max_inflight_messages=100,
             logger=silent,
         )
-        self._client.answers = {}
         self._paho = self._client._client  # noqa: SLF001  # aiomqtt has no door to it; the version is pinned.
         self._paho.connect_timeout = CONNECT_TIMEOUT_S
 
@@ -212,21 +153,10 @@ class Transport:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if expiry_s is not None:
             properties.MessageExpiryInterval = expiry_s
-        sent = self._paho.publish(topic, payload, 1, retain, properties)
-        if sent.rc != paho.MQTT_ERR_SUCCESS:
-            raise TransportError(f"{self._broker}: {paho.error_string(sent.rc)}")
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._client.answers[sent.mid] = answer
-        gone = self._client._disconnected  # noqa: SLF001
         try:
-            await asyncio.wait({answer, gone}, timeout=ANSWER_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                answer.result()
-                return
-        finally:
-            self._client.answers.pop(sent.mid, None)
-            answer.cancel()
-        raise TransportError(f"{self._broker}: {'the connection ended' if gone.done() else 'no answer to a message'}")
+            await self._client.publish(topic, payload, 1, retain, properties)
+        except aiomqtt.MqttError as error:
+            raise TransportError(f"{self._broker}: {error}") from error
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
         """What arrives, as (topic, payload), until the connection ends.

@@ -324,3 +324,41 @@ def test_trust_that_does_not_fit_is_refused_in_words(tmp_path: Path, trust_folde
     with pytest.raises(FolderError, match="chmod 600"):
         read_trust(tmp_path / "other")
     assert sorted(read_trust(trust_folder).operators) == ["alice", "bruno"]
+
+
+async def test_what_the_broker_refuses_is_seen_and_a_refused_command_ends_at_once_as_not_sent(
+    tmp_path: Path,
+    trust_folder: Path,
+    standin: Callable[..., StandIn],
+    require_program: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    logs: list[MutableMapping[str, Any]],
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite armoire/1/dijon/+/up/#\ntopic read armoire/1/dijon/#\n")
+    acl.chmod(0o644)
+    tmp_path.chmod(0o755)
+    # Without a limit to its queue mosquitto 2.0.11 takes any refusal for a full one, and hangs up.
+    config = broker.MOSQUITTO.replace("max_queued_messages 0", "max_queued_messages 1000")
+    monkeypatch.setattr(broker, "MOSQUITTO", config + f"user root\nacl_file {acl}\n")
+    with broker.mosquitto(require_program("mosquitto"), tmp_path) as port:
+        async with running(tmp_path, trust_folder, port) as manager, manager.live(standin()).connected() as gateway:
+            gateway.tell(gateway.voice.samples({"segment-1/n": 1}))
+            refused = manager.room.publishes_refused
+            await until(lambda: refused["ack"] and refused["state"])
+            await until(lambda: manager.room.registry.gateways["gw-darcy"].nonces)
+            body = {"gateway": "gw-darcy", "equipment": "segment-1", "verb": "set-level", "operator": "alice"}
+            async with asyncio.timeout(5):
+                answer = (await manager.http.post("/api/commands", json=body)).json()
+            assert (answer["status"], answer["state"]) == ("failed", "nothing was sent")
+            assert "the broker refused the command" in answer["reason"]
+            assert "Not authorized" in answer["reason"]
+            assert refused["cmd"] == 1
+            assert manager.room.link.acks == 0
+            assert manager.room.link.reconnects == 1
+            metrics = (await manager.http.get("/metrics")).text
+            assert 'armoire_fleet_refused_total{topic="cmd"} 1.0' in metrics
+            assert "armoire_fleet_acks_total 0.0" in metrics
+    told = [entry for entry in logs if entry["event"] == "publish.refused"]
+    assert len(told) == 1  # The others within its minute are told together.
+    assert "Not authorized" in told[0]["reason"]

@@ -99,26 +99,6 @@ async def test_a_server_that_talks_nonsense_is_a_transport_error(monkeypatch: py
         await asyncio.gather(*talking)
 
 
-async def test_a_publish_on_a_connection_that_ends_at_once_never_touches_the_socket_that_gets_its_number(
-    tmp_path: Path,
-) -> None:
-    with brokers.iotcore(tmp_path) as port:
-        for has_heir in (False, True):
-            async with Transport(Broker("127.0.0.1", port), "x") as transport:
-                connection = transport._paho.socket()
-                assert connection is not None
-                number = connection.fileno()
-                publishing = asyncio.ensure_future(transport.publish("a", b"1"))
-                await asyncio.sleep(0)  # It has asked to be told when the socket takes bytes, from the next round on.
-                transport._paho._sock_close()
-                with socket.socket() if has_heir else contextlib.nullcontext() as heir:
-                    assert heir is None or heir.fileno() == number
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
-                    assert not asyncio.get_running_loop().remove_writer(number)
-                publishing.cancel()
-
-
 async def test_the_will_is_said_when_the_process_dies(port: int) -> None:
     async with Transport(Broker("127.0.0.1", port), "fleet") as fleet:
         await fleet.subscribe(["will/#"])

@@ -77,7 +77,7 @@ def test_the_page_has_every_field_in_its_order(name: str) -> None:
 @pytest.mark.parametrize(
     ("row", "numbers"),
     [
-        ("envelope, set; key list; MQTT packet", [envelope.ENVELOPE_BYTES_MAX, roots.KEY_LIST_BYTES_MAX, mqtt.PACKET_BYTES_MAX]),
+        ("envelope, set; key list; MQTT packet", [envelope.ENVELOPE_BYTES_MAX, roots.KEY_LIST_BYTES_MAX, envelope.PACKET_BYTES_MAX]),
         ("signatures on a set; on a handover", [envelope.SIGNATURES_PER_SET_MAX, 2 * envelope.SIGNATURES_PER_SET_MAX]),
         ("handovers in a key list; anchors of one version", [roots.HANDOVERS_MAX, roots.ANCHORS_MAX]),
         ("links ahead of an ack; links in one transaction of the manager", [streams.WINDOW_LINKS, writer.GROUP_MESSAGES_MAX, writer.GROUP_MS]),

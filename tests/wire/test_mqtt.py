@@ -1,4 +1,4 @@
-"""The manager's MQTT client, where aiomqtt alone would go wrong."""
+"""The MQTT client of both ends, where aiomqtt alone would go wrong."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from fleet.mqtt_client import Client
+from agent.wire.mqtt import Client
 from tests.fleet import broker
 
 
