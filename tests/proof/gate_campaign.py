@@ -181,6 +181,8 @@ def _message(random: Random, cabinet: Cabinet, issuer: Person) -> CommandMessage
 def _captured(random: Random, old: Sent) -> Sent:
     """What somebody on the way can do to bytes: send them again, turned, cut or spoilt."""
     match random.randrange(4):
+        case _ if not old.sealed:  # Cut away altogether before.
+            return old
         case 0:
             return old
         case 1:
