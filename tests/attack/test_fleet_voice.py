@@ -81,6 +81,7 @@ async def test_without_the_time_states_kept_back_last_as_long_as_there_are_any_b
                 "one state, which a broker may have kept for years, is no sign of life"
             )
             await tell(rig, hoard[1])
+            await rig.run(1)
             assert (await rig.ask(rig.people.technician, J, "select-plan", PLAN)).ended == "done"
             for state in hoard[2:]:
                 assert await fleet(rig) == "up"
