@@ -40,7 +40,7 @@ TIMEOUT_S = 5.0
 SENDING_MAX = 16
 """Acks on their way at once. One at a time would wait a round trip for each gateway."""
 BACKOFF_S_MIN = 0.5
-BACKOFF_S_MAX = 15.0
+BACKOFF_S_MAX = 5.0
 SETTLED_S = 60.0
 """A session that ended sooner does not reset the backoff: a broker that kicks us must not be hammered."""
 INFLIGHT_MAX = 200

@@ -261,7 +261,7 @@ def test_pauses_grow_with_full_jitter_up_to_their_bound() -> None:
     dice = random.Random(3)
     for failures in range(12):
         pauses = [backoff.pause_s(failures, dice) for _ in range(400)]
-        longest = min(60.0, 2.0**failures)
+        longest = min(5.0, 2.0**failures)
         assert 0 <= min(pauses) < 0.05 * longest
         assert 0.95 * longest < max(pauses) <= longest
-    assert backoff.pause_s(10_000, dice) <= 60
+    assert backoff.pause_s(10_000, dice) <= 5
