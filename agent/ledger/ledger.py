@@ -305,9 +305,14 @@ class Ledger(Transactional):
             tables.delete_latch(self._database, equipment)
 
     def next_number(self, name: str) -> int:
-        """A number that never repeats, such as the connection's."""
+        """Count on by one, such as the starts of a process; a number never comes twice."""
         with self.atomic():
             return tables.raise_number(self._database, name)
+
+    @reading()
+    def last_number(self, name: str) -> int:
+        """What ``next_number`` gave last; 0 if it never did."""
+        return tables.read_number(self._database, name)
 
     @reading()
     def log(self, equipment: str, limit: int) -> list[LogEntry]:

@@ -65,7 +65,7 @@ class Courier:
     """One gateway's courier.
 
     Args:
-        brokers: tried in this order. next_conn: a number that never repeats (``Journal.next_number``).
+        brokers: tried in this order. next_conn: a number that never repeats (``agent.runtime.connections``).
         ring: returns the key ring in force. signer: the agent's.
         sources: of the streams; each stream in one of them.
     """

@@ -20,6 +20,7 @@ from agent.ledger.recovery import Damage
 from agent.ledger.stamps import Clock
 from agent.ledger.tables import Page
 from agent.model.observation import PointValue
+from agent.runtime.connections import CONNECTIONS
 from agent.wire.keyfile import Signer
 from agent.wire.local import LogEntry
 from agent.wire.messages import Event, StreamHead
@@ -76,6 +77,7 @@ class Journal:
         self.end: JournalEndedError | None = None
         self.damage: Damage | None = None
         self.floor_ms = 0
+        self.connections_before = 0  # Starts counted under CONNECTIONS, before this one.
         self.commits = 0
         self.failures = 0
 
@@ -85,6 +87,7 @@ class Journal:
         self.damage = self._ledger.damage
         self._counters = self._ledger.counters
         self.floor_ms = self._ledger.floor_ms
+        self.connections_before = self._ledger.last_number(CONNECTIONS)
         self._publish(*self._stand())
         self._thread.start()
         return self
@@ -180,7 +183,11 @@ class Journal:
         await self._ask(lambda ledger: ledger.raise_floor(time_ms))
 
     async def next_number(self, name: str) -> int:
-        """A number that never repeats, such as the connection's."""
+        """Count on by one; a number never comes twice.
+
+        Raises:
+            LedgerError: it is not on disk and must not be used.
+        """
         return await self._ask(lambda ledger: ledger.next_number(name))
 
     async def log(self, equipment: str, limit: int) -> list[LogEntry]:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from agent.ledger.errors import LedgerError
 from agent.process.client import LocalClient, PeerDownError
 from agent.runtime.journal import STREAMS, Journal
 from agent.wire import envelope
@@ -20,8 +21,13 @@ GUARD_PAUSE_S_MAX = 4.0
 GUARD_ROUND_S = 0.02
 """Between two rounds, whatever happened: each ask is a read in the one thread that writes the guard's latches."""
 GUARD_TIMEOUT_S = 5.0
+DISK_TIMEOUT_S = 5.0
+"""For each question to our own journal. Beyond it the journal counts as away, like a guard that does not answer."""
 SAID_MAX = 16
 """Fleet messages waiting for the guard."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class LinkSource(Protocol):
@@ -58,10 +64,14 @@ class LinkSource(Protocol):
 
 
 class JournalLinks:
-    """The agent's own streams."""
+    """The agent's own streams. A disk that refuses, fails or hangs is a source that is away; the connection stays.
+
+    An ack that cannot be stored is stored with the next one.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._owed: dict[str, StreamHead] = {}  # At most one for each stream.
 
     @property
     def heads(self) -> Sequence[StreamHead]:
@@ -75,31 +85,43 @@ class JournalLinks:
 
     async def floors(self) -> Sequence[StreamHead]:
         """Per stream the newest link no longer kept."""
-        return await self._journal.floors()
+        return await self._ask(self._journal.floors(), [])
 
     async def sealed_after(self, stream: str, epoch: int, seq: int, limit: int) -> Sequence[Link]:
         """Links above ``seq``, oldest first."""
-        return await self._journal.sealed_after(stream, epoch, seq, limit)
+        return await self._ask(self._journal.sealed_after(stream, epoch, seq, limit), [])
 
     async def hash_at(self, stream: str, epoch: int, seq: int) -> bytes | None:
         """The hash of one link, None if it is not kept."""
-        return await self._journal.hash_at(stream, epoch, seq)
+        return await self._ask(self._journal.hash_at(stream, epoch, seq), None)
 
     async def acknowledged(self, ack: StreamHead) -> None:
         """Trim, or begin a new epoch."""
-        await self._journal.acknowledged(ack)
+        self._owed[ack.stream] = ack
+        for owed in list(self._owed.values()):
+            if await self._ask(self._journal.acknowledged(owed), None) is None:
+                break  # The disk takes nothing yet.
+            if self._owed.get(owed.stream) is owed:
+                del self._owed[owed.stream]
 
     async def fleet_message(self, topic: str, sealed: bytes) -> None:
         """Verified by the courier already."""
 
     async def regressed(self, stream: str, seq: int) -> None:
         """Count what is kept after ``seq`` as not acknowledged."""
-        await self._journal.regressed(stream, seq)
+        await self._ask(self._journal.regressed(stream, seq), None)
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """The journal calls after each commit."""
         self._journal.listen(changed)
         await asyncio.Event().wait()  # For ever: until the courier is stopped.
+
+    async def _ask(self, answer: Awaitable[T], otherwise: U) -> T | U:
+        try:
+            async with asyncio.timeout(DISK_TIMEOUT_S):
+                return await answer
+        except (LedgerError, TimeoutError):
+            return otherwise  # Counted by the journal, and told by the recorder, whose records wait.
 
 
 class GuardLinks:

@@ -10,6 +10,7 @@ from agent.process.clock import Clock
 from agent.process.heldkeys import HeldKeys
 from agent.process.reply import fitting_text
 from agent.runtime.checkpoints import SeenCheckpoints
+from agent.runtime.connections import ConnectionNumbers
 from agent.runtime.courier import Courier
 from agent.runtime.journal import Journal
 from agent.runtime.mqtt import broker_of
@@ -60,7 +61,7 @@ class Uplink:
                 sources,
                 principal,
                 clock,
-                lambda: journal.next_number("conn"),
+                ConnectionNumbers(journal, clock).next,
             )
 
     async def run(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.process.clock import Clock
 from agent.runtime.backoff import Backoff
+from agent.runtime.connections import ConnectionNumbers
 from agent.runtime.courier import Courier
 from agent.runtime.errors import TransportError
 from agent.runtime.journal import Journal
@@ -163,7 +164,7 @@ async def courier_to(
             (JournalLinks(journal), *sources),
             house,
             Clock(),
-            lambda: journal.next_number("conn"),
+            ConnectionNumbers(journal, Clock()).next,
             backoff=FAST,
             dice=random.Random(1),
             **kwargs,

@@ -10,6 +10,7 @@ import pytest
 
 from agent.process.clock import Clock
 from agent.runtime.backoff import Backoff
+from agent.runtime.connections import PLACE_BITS
 from agent.wire.messages import StreamHead
 from agent.wire.streams import NO_HASH, Link
 from agent.wire.topics import ROOT, down, fleet_state, parse, up
@@ -17,6 +18,9 @@ from tests.fleet import broker as brokers
 from tests.ledger.test_ledger import event, samples
 from tests.runtime.courier_rig import GUARD, KEYS, courier_to, fleet_on
 from tests.wire.party import CITY, GATEWAY
+
+FIRST = 1 << PLACE_BITS
+"""The number of a gateway's first connection."""
 
 
 @pytest.fixture(params=["iotcore", "mosquitto"])
@@ -44,10 +48,10 @@ async def test_everything_arrives_in_order_and_is_trimmed(port: int, tmp_path: P
         assert fleet.values["tele"] == list(range(600))
         await fleet.until(lambda: not any(cabinet.courier.backlog.values()))
         assert cabinet.journal.acked["tele"] == cabinet.journal.heads["tele"]
-        assert [birth.conn for birth in fleet.births] == [1]
+        assert [birth.conn for birth in fleet.births] == [FIRST]
         assert cabinet.house.changes == [True]
     await_deaths = [death.conn for death in fleet.deaths]
-    assert await_deaths in ([], [1])
+    assert await_deaths in ([], [FIRST])
 
 
 async def test_leaving_is_said(port: int, tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ async def test_leaving_is_said(port: int, tmp_path: Path) -> None:
         async with courier_to(tmp_path / "agent.db", port):
             await fleet.until(lambda: fleet.births)
         await fleet.until(lambda: fleet.deaths)
-        assert fleet.deaths[0].conn == 1
+        assert fleet.deaths[0].conn == FIRST
 
 
 async def test_without_acks_it_goes_back_and_the_fleet_counts_nothing_twice(one_port: int, tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ async def test_a_crashed_agent_goes_on_where_the_fleet_stands(one_port: int, tmp
                 await cabinet.journal.append_samples("state", samples(2, 2 * n))
                 await fleet.until(lambda n=n: len(fleet.values.get("state", ())) == 2 * n + 2)
         assert fleet.values["state"] == list(range(6))
-        assert [birth.conn for birth in fleet.births] == [1, 2, 3]
+        assert [birth.conn for birth in fleet.births] == [FIRST, 2 * FIRST, 3 * FIRST]
 
 
 async def test_commands_are_carried_and_answered_even_over_a_lost_connection(one_port: int, tmp_path: Path) -> None:
