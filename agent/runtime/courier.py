@@ -21,6 +21,7 @@ from agent.runtime.errors import TransportError
 from agent.runtime.mqtt import Broker, Transport, Will
 from agent.runtime.sources import LinkSource
 from agent.wire.errors import TrustError, WireError
+from agent.wire.flight import BYTES_FIRST, Flight, fitting
 from agent.wire.keyfile import KeyFileError, Signer
 from agent.wire.leadership import Leadership
 from agent.wire.messages import HEARTBEAT_S, SCHEMA, Death
@@ -32,8 +33,9 @@ from agent.wire.trust import KeyRing
 
 SHORT_SESSION_S = 60.0
 """A session that ends sooner counts as a failure: brokers that accept and then kick must not be hammered."""
-PUBLISHING_MAX = 64
-"""Links handed to the client and not yet answered by the broker."""
+WATCH_S = 1.0
+PATIENCE_S = 600.0
+"""For one publish: how the answers come decides long before whether the connection is dead (``agent.wire.flight``)."""
 COMMANDS_MAX = 256
 """Commands waiting for their turn, more than one fleet may have open; what comes beyond is counted, not kept."""
 RESULTS_MAX = 64
@@ -103,6 +105,8 @@ class Courier:
         self._outbounds: dict[str, Outbound] = {}
         self._pacer = Pacer(backlog_bytes_per_s)
         self._lanes = Lanes((), self._pacer)
+        self._flights = {broker: Flight() for broker in brokers}
+        self._flight = Flight()
         self._wake = asyncio.Event()
         self._birth_wanted = asyncio.Event()
         self._beat_wanted = asyncio.Event()
@@ -155,13 +159,17 @@ class Courier:
             conn = await self._next_conn()
             topic = self._topic("death")
             will = Will(str(topic), seal_message(self._signer, topic, Death(SCHEMA, self._gateway, conn)))
-            async with Transport(broker, self._gateway, will) as transport:
+            self._flight = self._flights[broker]
+            keepalive_s = self._flight.keepalive_s
+            async with Transport(broker, self._gateway, will, keepalive_s=keepalive_s) as transport:
                 await self._session(transport, broker, conn, will)
         except* (TransportError, LedgerError, KeyFileError) as group:
             first: BaseException = group
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
             reason = str(first)
+        finally:
+            self._flight.ended(self._clock.now_ms())
         return reason
 
     async def _session(self, transport: Transport, broker: Broker, conn: int, will: Will) -> None:
@@ -169,13 +177,14 @@ class Courier:
         self.leadership.connected()
         self._take_heads()
         self._restart_streams()
-        await self._announce(transport, conn)
-        self.figures.is_connected, self.figures.broker, self.figures.conn = True, str(broker), conn
-        self.figures.connections += 1
-        _log.info("connected to %s", broker)
-        await self._principal.link_changed(f"connected to {broker}", is_up=True)
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(broker))
+                await self._announce(transport, conn)
+                self.figures.is_connected, self.figures.broker, self.figures.conn = True, str(broker), conn
+                self.figures.connections += 1
+                _log.info("connected to %s", broker)
+                await self._principal.link_changed(f"connected to {broker}", is_up=True)
                 group.create_task(self._receive(transport))
                 group.create_task(self._send(transport))
                 group.create_task(self._beat(transport, conn))
@@ -186,6 +195,22 @@ class Courier:
                 async with asyncio.timeout(FAREWELL_S):
                     await transport.publish(will.topic, will.payload)
             raise
+
+    async def _watch(self, broker: Broker) -> None:
+        while True:  # Until the connection ends, or must.
+            await asyncio.sleep(WATCH_S)
+            if self._flight.is_stuck(self._clock.now_ms()):
+                raise TransportError(f"{broker}: no answer to a message")
+
+    async def _publish(self, transport: Transport, topic: str, sealed: bytes, ticket: int = 0) -> None:
+        """Publish and account for it; ``ticket`` if it is accounted for already."""
+        flight = self._flight
+        ticket = ticket or flight.sent(len(sealed), self._clock.now_ms())
+        await transport.publish(topic, sealed, patience_s=PATIENCE_S)
+        was_full = flight.room_bytes <= 0
+        flight.answered(ticket, self._clock.now_ms())
+        if was_full:
+            self._wake.set()
 
     async def _note_lost(self, broker: Broker, error: str) -> None:
         was_connected = self.figures.is_connected
@@ -201,7 +226,7 @@ class Courier:
         floors = [floor for source in self._sources for floor in await source.floors()]
         birth = self.leadership.tell(await self._principal.birth(conn, heads, floors))
         topic = self._topic("birth")
-        await transport.publish(str(topic), seal_message(self._signer, topic, birth))
+        await self._publish(transport, str(topic), seal_message(self._signer, topic, birth))
 
     async def _beat(self, transport: Transport, conn: int) -> None:
         topic = self._topic("birth")
@@ -216,7 +241,7 @@ class Courier:
             beat += 1
             heads = [head for source in self._sources for head in source.heads]
             message = self.leadership.tell(await self._principal.heartbeat(conn, beat, heads))
-            await transport.publish(str(topic), seal_message(self._signer, topic, message))
+            await self._publish(transport, str(topic), seal_message(self._signer, topic, message))
 
     async def _rebirth(self, transport: Transport, conn: int) -> None:
         while True:  # Until the connection ends.
@@ -227,39 +252,32 @@ class Courier:
 
     async def _send(self, transport: Transport) -> None:
         """Send links as the streams want them; wait for something to happen in between."""
-        room = asyncio.Semaphore(PUBLISHING_MAX)
         async with asyncio.TaskGroup() as group:
             away: set[str] = set()
             while True:  # Until the connection ends.
                 self._wake.clear()
                 self._take_heads()
                 await self._tick()
-                want = self._lanes.want(self._clock.now_ms(), away)
+                has_room = self._flight.room_bytes > 0
+                want = self._lanes.want(self._clock.now_ms(), away) if has_room else None
                 if want is not None:
-                    if not await self._send_links(transport, want, room, group):
+                    if not await self._send_links(transport, want, group):
                         away.add(want.stream)  # Its source has nothing to give now; the others go on.
                     continue
                 wait_ms = self._lanes.wait_ms(self._clock.now_ms())
-                wait_s = IDLE_S if wait_ms is None else min(IDLE_S, wait_ms / 1000 + 0.001)
+                wait_s = IDLE_S if wait_ms is None or not has_room else min(IDLE_S, wait_ms / 1000 + 0.001)
                 await self._wait_woken(FETCH_PAUSE_S if away else wait_s)
                 away.clear()
 
-    async def _send_links(
-        self, transport: Transport, want: Want, room: asyncio.Semaphore, group: asyncio.TaskGroup
-    ) -> bool:
-        links = await self._source_of[want.stream].sealed_after(want.stream, want.epoch, want.after_seq, want.limit)
+    async def _send_links(self, transport: Transport, want: Want, group: asyncio.TaskGroup) -> bool:
+        limit = want.limit if self._flight.room_bytes > BYTES_FIRST else 1
+        links = await self._source_of[want.stream].sealed_after(want.stream, want.epoch, want.after_seq, limit)
         outbound = self._outbounds[want.stream]
         topic = str(self._topic(want.stream))
-
-        async def publish(sealed: bytes) -> None:
-            try:
-                await transport.publish(topic, sealed)
-            finally:
-                room.release()
-
-        for link in outbound.sending(want, links, self._clock.now_ms()):
-            await room.acquire()
-            group.create_task(publish(link.sealed))
+        now_ms = self._clock.now_ms()
+        for link in outbound.sending(want, fitting(links, self._flight.room_bytes), now_ms):
+            ticket = self._flight.sent(len(link.sealed), now_ms)
+            group.create_task(self._publish(transport, topic, link.sealed, ticket))
             self._lanes.spent(outbound, len(link.sealed))
             self.figures.links_sent += 1
         return bool(links)
@@ -286,6 +304,7 @@ class Courier:
 
     async def _tick(self) -> None:
         for stream, outbound in self._outbounds.items():
+            outbound.answer_ms = self._flight.answer_ms(self._clock.now_ms())
             regressed = outbound.tick(self._clock.now_ms())
             if regressed is not None:
                 _log.error("%s: the fleet has lost what it acknowledged after link %d", stream, regressed.seq)
@@ -372,7 +391,7 @@ class Courier:
             self._answered.clear()
             while self._results:  # Bounded by RESULTS_MAX; the first ones from the connection before.
                 result = self._results[0]
-                await transport.publish(topic, result)
+                await self._publish(transport, topic, result)
                 if self._results[0] is result:  # Else it was pushed out meanwhile.
                     self._results.popleft()
             await self._answered.wait()

@@ -20,13 +20,12 @@ from paho.mqtt.properties import Properties
 
 from agent.runtime.errors import TransportError
 from agent.wire.envelope import PACKET_BYTES_MAX
+from agent.wire.flight import KEEPALIVE_S_MIN
 from agent.wire.mqtt import Client
 
-KEEPALIVE_S = 20
-"""A dead link is noticed within 1.5 of it; half of what a mobile operator's NAT forgets after."""
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
-"""For CONNACK, SUBACK and PUBACK."""
+"""For CONNACK and SUBACK, and for PUBACK unless the caller says how long."""
 INCOMING_MAX = 1_024
 """What the application has not taken yet. Beyond it messages are dropped: acks are cumulative, commands time out."""
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -80,7 +79,9 @@ class Transport:
         TransportError: when made: no usable certificate; on entering: no connection.
     """
 
-    def __init__(self, broker: Broker, identifier: str, will: Will | None = None) -> None:
+    def __init__(
+        self, broker: Broker, identifier: str, will: Will | None = None, *, keepalive_s: int = KEEPALIVE_S_MIN
+    ) -> None:
         self._broker = broker
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0
@@ -94,7 +95,7 @@ class Transport:
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             properties=properties,
-            keepalive=KEEPALIVE_S,
+            keepalive=keepalive_s,
             timeout=ANSWER_TIMEOUT_S,
             tls_context=broker.tls() if broker.tls else None,
             socket_options=[(IPPROTO_TCP, TCP_NODELAY, 1)],  # What follows a PUBACK at once would wait 40 ms for Nagle.
@@ -144,17 +145,25 @@ class Transport:
             if any(getattr(code, "is_failure", False) for code in granted):
                 raise TransportError(f"{self._broker}: refused the subscription to {topic}")
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> None:
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        patience_s: float | None = None,
+    ) -> None:
         """Publish at QoS 1 and wait for the broker's answer. Messages leave in the order of the calls.
 
         Raises:
-            TransportError: refused, no answer within ANSWER_TIMEOUT_S, or the connection ended.
+            TransportError: refused, no answer within ``patience_s`` or ANSWER_TIMEOUT_S, or the connection ended.
         """
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if expiry_s is not None:
             properties.MessageExpiryInterval = expiry_s
         try:
-            await self._client.publish(topic, payload, 1, retain, properties)
+            await self._client.publish(topic, payload, 1, retain, properties, timeout=patience_s)
         except aiomqtt.MqttError as error:
             raise TransportError(f"{self._broker}: {error}") from error
 

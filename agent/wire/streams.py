@@ -135,6 +135,7 @@ class Outbound:
         self.is_forked = False
         self.go_backs = 0
         self.fresh = 0  # Links produced and not yet matched by one sent, at most a window.
+        self.answer_ms = 0  # How long the broker's answers take: the fleet's cannot come sooner.
         self._in_flight: deque[tuple[int, bytes]] = deque()
         self._waiting_since_ms: int | None = None
         self._go_back_ms = GO_BACK_MS_MIN
@@ -151,7 +152,8 @@ class Outbound:
     @property
     def deadline_ms(self) -> int | None:
         """When ``tick`` would go back, None if nothing is on its way."""
-        return None if self._waiting_since_ms is None else self._waiting_since_ms + self._go_back_ms
+        since_ms = self._waiting_since_ms
+        return None if since_ms is None else since_ms + self._go_back_ms + 2 * self.answer_ms
 
     def want(self) -> Want | None:
         """What to send next, None while the window is full, nothing is left or the stream is forked."""
@@ -272,18 +274,14 @@ class Outbound:
         self.acked_seq = seq
         while self._in_flight and self._in_flight[0][0] <= seq:
             self._in_flight.popleft()
-        self._go_back_ms = GO_BACK_MS_MIN
-        self._fruitless = 0
-        self._lowest_ack = None
+        self._go_back_ms, self._fruitless, self._lowest_ack = GO_BACK_MS_MIN, 0, None
         self._is_probing = False
         self._waiting_since_ms = now_ms if self._in_flight else None
 
     def _clear(self) -> None:
         self._in_flight.clear()
         self._waiting_since_ms = None
-        self._go_back_ms = GO_BACK_MS_MIN
-        self._fruitless = 0
-        self._lowest_ack = None
+        self._go_back_ms, self._fruitless, self._lowest_ack = GO_BACK_MS_MIN, 0, None
         self._is_probing = False
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.runtime import mqtt
-from agent.wire import envelope, gate, leadership, messages, rejections, roots, streams, trust
+from agent.wire import envelope, flight, gate, leadership, messages, rejections, roots, streams, trust
 from agent.wire.errors import (
     CapabilityError,
     EnvelopeError,
@@ -86,7 +85,7 @@ def test_the_page_has_every_field_in_its_order(name: str) -> None:
         ("heartbeat; gateway lost after", [int(messages.HEARTBEAT_S), registry.LINK_LOST_AFTER_MS // 1000]),
         ("fleet state; fleet silent after", [10, leadership.FLEET_STALE_MS // 1000]),
         ("command's life; manager's own use of it", [gate.LIFETIME_MS_MAX // 1000, commands.LIFETIME_MS // 1000]),
-        ("keep-alive; a publish without an answer ends the connection after", [mqtt.KEEPALIVE_S, int(mqtt.ANSWER_TIMEOUT_S)]),
+        ("keep-alive; a publish without an answer ends the connection after", [flight.KEEPALIVE_S_MIN, flight.ANSWER_MS // 1000]),
         ("rejections a topic has free; judged beyond; records of it", [rejections.JUDGED_AT_ONCE, rejections.JUDGED_PER_S]),
         ("points of a gateway that get a history; epochs ahead believed", [POINTS_PER_GATEWAY_MAX, 1_000]),
     ],
