@@ -14,7 +14,6 @@ Private keys are of mode 0600, encrypted if a passphrase is given. Nothing is ev
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.model.identity import CityId, is_id
+from agent.wire.durablefile import replace_durably
 from fleet import pki
 from fleet.errors import CertificateError
 from fleet.pki import Authority, PrivateKey
@@ -350,17 +350,7 @@ def replace(path: Path, data: bytes, mode: int) -> None:
         CertificateError: it could not be; the old one is as it was.
     """
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_durably(path, data, mode)
     except OSError as error:
         raise CertificateError(f"{path}: not replaced: {error.strerror}") from error
 

@@ -1,6 +1,5 @@
 """``armoire commission``: prove a site's facts and sign them, on the engineer's computer, without a cabinet."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from agent.model.equipment import Junction
 from agent.model.site import Cabinet
 from agent.model.site_file import SiteFileError, read_cabinet
 from agent.wire.commissioning import open_sealed, seal_facts, signature_path
+from agent.wire.durablefile import replace_durably
 from agent.wire.errors import TrustError
 from agent.wire.keyfile import read_signer
 from agent.wire.roots import read_roots
@@ -94,7 +94,7 @@ def sign(
             raise FailedError(f"this cabinet would not believe the signature: {error}", NOT_SIGNED) from error
     place = signature_path(home, cabinet)
     if not dry_run:
-        _replace(place, sealed)
+        replace_durably(place, sealed)
     if json:
         told = as_document(str(site), cabinet, report, seconds)
         held: document.Json = None if ring is None else ring.version
@@ -163,16 +163,6 @@ def _ring(folder: Path) -> KeyRing | None:
         return load_key_list(read_bytes(folder / "keys.sealed"), read_roots(read_text(folder / "roots.toml")))
     except TextFileError:
         return None
-
-
-def _replace(place: Path, sealed: bytes) -> None:
-    """Write the signature whole or not at all."""
-    half = place.with_name(f"{place.name}.new")
-    with half.open("wb") as file:
-        file.write(sealed)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(place)
 
 
 def _tool() -> str:

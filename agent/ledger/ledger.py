@@ -275,8 +275,12 @@ class Ledger(Transactional):
 
     def raise_floor(self, time_ms: int) -> None:
         """Keep a signed time; it never falls."""
+        self.raise_number(FLOOR, time_ms)
+
+    def raise_number(self, name: str, least: int) -> None:
+        """Keep a number that never falls; on return it is on disk."""
         with self.atomic():
-            tables.write_number(self._database, FLOOR, max(time_ms, self.floor_ms))
+            tables.write_number(self._database, name, max(least, tables.read_number(self._database, name)))
 
     @property
     @reading()
@@ -311,7 +315,7 @@ class Ledger(Transactional):
 
     @reading()
     def last_number(self, name: str) -> int:
-        """What ``next_number`` gave last; 0 if it never did."""
+        """A number as it is kept; 0 if it never was."""
         return tables.read_number(self._database, name)
 
     @reading()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.process.trustfiles import KEYS_FILE, read_key_list, read_roots_file
+from agent.wire.durablefile import replace_durably
 from agent.wire.errors import KeyListError
 from agent.wire.trust import KeyRing
 from drivers.errors import TextFileError
@@ -81,27 +82,3 @@ def store(folder: Path, ring: KeyRing, sealed: bytes) -> tuple[KeyRing, str]:
         if newer.sealed != held.sealed:
             replace_durably(folder / KEYS_FILE, sealed)
         return newer, ""
-
-
-def replace_durably(path: Path, data: bytes) -> None:
-    """Put a file in another's place, whole or not at all, and on disk on return.
-
-    Raises:
-        OSError: it could not be; the old one is as it was.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

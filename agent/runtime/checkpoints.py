@@ -5,11 +5,11 @@ file away and compare (``armoire-fleet audit verify --checkpoint FILE``); the he
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from agent.wire.checkpoint import NOTE_CHARACTERS_MAX, Checkpoint, open_checkpoint, parse_note
+from agent.wire.durablefile import replace_durably
 from agent.wire.errors import TrustError, WireError
 from agent.wire.trust import KeyRing
 
@@ -79,14 +79,8 @@ class SeenCheckpoints:
 
     def _write(self, fleet: str, note: str) -> None:
         """Whole or not at all, also when power fails."""
-        path = self._folder / f"{fleet}{SUFFIX}"
-        begun = path.with_suffix(".new")
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            with begun.open("wb") as file:
-                file.write(note.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            begun.replace(path)
+            replace_durably(self._folder / f"{fleet}{SUFFIX}", note.encode())
         except OSError as error:
             _log.warning("the checkpoint is remembered in memory only: %s", error)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from agent.ledger.errors import LedgerError
 from agent.model.equipment import Equipment, Segment
 from agent.model.identity import EquipmentId
 from agent.model.observation import Scalar
@@ -62,17 +64,27 @@ class Signed:
         return self.document.generation
 
 
+class Generations(Protocol):
+    """Where the highest generation taken is kept: the journal's ledger, which neither forgets nor counts back."""
+
+    generation: int
+
+    async def keep_generation(self, generation: int) -> None:
+        """Keep it. Raises LedgerError if it is not on disk."""
+
+
 class DesiredState:
     """The document in force.
 
     Args:
-        path: where it is kept. ring: returns the key ring in force.
+        path: where it is kept. numbers: where its generation is, so that it never goes down. ring: returns the key ring in force.
         segments: everything a setting can be for. beat: has the next heartbeat sent at once.
     """
 
     def __init__(
         self,
         path: Path,
+        numbers: "Generations",
         site: Site,
         ring: Callable[[], KeyRing],
         segments: Mapping[EquipmentId, SegmentControl],
@@ -81,6 +93,7 @@ class DesiredState:
         beat: Callable[[], None],
     ) -> None:
         self._path = path
+        self._numbers = numbers
         self._site = site
         self._ring = ring
         self._segments = segments
@@ -108,6 +121,8 @@ class DesiredState:
             raise GenerationError(f"a desired state on {topic}")
         document = open_desired(self._ring(), sealed, topic, self._clock.known_ms())
         arrived, newest = Signed(document, sealed, envelope.digest(sealed)), self._next or self._kept
+        if arrived.generation < self._numbers.generation:  # Also if the document of that number was lost.
+            raise GenerationError(f"generation {arrived.generation} after {self._numbers.generation}")
         if newest is None or arrived.generation > newest.generation:
             self._next = arrived
             self._arrived.set()
@@ -131,6 +146,9 @@ class DesiredState:
         """One turn of ``run``."""
         if self._next is not None:
             await self._take(self._next)
+        elif self._kept is not None:
+            with suppress(LedgerError):  # From before the ledger kept it, or the ledger was lost.
+                await self._numbers.keep_generation(self._kept.generation)
         self._tell()
 
     def report(self) -> DesiredReport:
@@ -151,10 +169,11 @@ class DesiredState:
             self._beat()
 
     async def _take(self, signed: Signed) -> None:
-        """On disk first: after a power cut there must be no older document to go back to once this one was used."""
+        """On disk first, and its number before it: once it was used, no power cut and no lost file leads back."""
         try:
+            await self._numbers.keep_generation(signed.generation)
             await asyncio.to_thread(write_sealed, self._path, signed.sealed)
-        except OSError as error:
+        except (OSError, LedgerError) as error:
             if not self._is_failing:
                 _log.warning("generation %d is not used: the disk does not take it: %s", signed.generation, error)
             self._is_failing = True
@@ -173,7 +192,7 @@ class DesiredState:
         try:
             sealed = read_sealed(self._path)
         except OSError as error:
-            _log.warning("%s cannot be read, generations begin anew: %s", self._path, error)
+            _log.warning("%s cannot be read, the fleet must send it again: %s", self._path, error)
             return
         if not sealed:
             return

@@ -1,8 +1,8 @@
 """The desired state in force, on disk: whole or not at all, also when power fails."""
 
-import os
 from pathlib import Path
 
+from agent.wire.durablefile import replace_durably
 from agent.wire.envelope import ENVELOPE_BYTES_MAX
 
 
@@ -25,14 +25,4 @@ def write_sealed(path: Path, sealed: bytes) -> None:
     Raises:
         OSError: it may be the old or the new one; never a part of either.
     """
-    begun = path.with_suffix(".new")
-    with begun.open("wb") as file:
-        file.write(sealed)
-        file.flush()
-        os.fsync(file.fileno())
-    begun.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_durably(path, sealed)

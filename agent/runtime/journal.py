@@ -32,6 +32,7 @@ REQUESTS_MAX = 4_096
 GROUP_MAX = 256
 """Requests per transaction: bounds how long one of them waits for the others."""
 WATCH_S = 1.0
+GENERATION = "desired_generation"
 
 T = TypeVar("T")
 Request = tuple[Callable[[Ledger], object], "asyncio.Future[object]"]
@@ -77,6 +78,7 @@ class Journal:
         self.end: JournalEndedError | None = None
         self.damage: Damage | None = None
         self.floor_ms = 0
+        self.generation = 0  # The highest that ``keep_generation`` was given.
         self.connections_before = 0  # Starts counted under CONNECTIONS, before this one.
         self.commits = 0
         self.failures = 0
@@ -88,6 +90,7 @@ class Journal:
         self._counters = self._ledger.counters
         self.floor_ms = self._ledger.floor_ms
         self.connections_before = self._ledger.last_number(CONNECTIONS)
+        self.generation = self._ledger.last_number(GENERATION)
         self._publish(*self._stand())
         self._thread.start()
         return self
@@ -181,6 +184,16 @@ class Journal:
     async def keep_floor(self, time_ms: int) -> None:
         """Keep the newest signed time; see ``Ledger.raise_floor``."""
         await self._ask(lambda ledger: ledger.raise_floor(time_ms))
+
+    async def keep_generation(self, generation: int) -> None:
+        """Keep that a desired state of this generation was taken: none below it is, whatever becomes of its file.
+
+        Raises:
+            LedgerError: it is not on disk; the document must not be used.
+        """
+        if generation > self.generation:
+            await self._ask(lambda ledger: ledger.raise_number(GENERATION, generation))
+            self.generation = max(generation, self.generation)
 
     async def next_number(self, name: str) -> int:
         """Count on by one; a number never comes twice.

@@ -97,7 +97,7 @@ class Agent:
         told = (self.guard, self.keys, clock, self.status)
         self.desk = Desk(self._site, self.segments, self._link_of, self.table, router, journal, *told)
         self.server = LocalServer(state / "agent.sock", self.desk.answer, group_of(state))
-        place = (state / "desired.sealed", self._site)
+        place = (state / "desired.sealed", journal, self._site)
         self.desired = DesiredState(*place, lambda: self.keys.ring, self.segments, self.recorder, clock, self._beat)
         known = (self.recorder, self._modes, clock, self.desired, self.gateway_keys)
         principal = Principal(self._site, self.gatekeeper, router, self.guard, journal, *known)
